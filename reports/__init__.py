@@ -1,0 +1,1 @@
+"""Findings and evidence in, documents out: pure functions over data."""

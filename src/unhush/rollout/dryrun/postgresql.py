@@ -1,0 +1,261 @@
+"""What a statement does on PostgreSQL: locks as a second connection sees them, rewrites, scans, and what it made."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...runtime.redact import redact_text
+from .watch import Facts, Watched
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+GUARD_MS = 4999  # a lock_timeout of the dry run's own, told from those of files by its odd number
+EVERY = 0.005  # seconds between two looks at a statement that keeps no locks for us to find after it
+BLOCKS = {
+    "AccessShareLock": "",
+    "RowShareLock": "",
+    "RowExclusiveLock": "",
+    "ShareUpdateExclusiveLock": "",
+    "ShareLock": "writes",
+    "ShareRowExclusiveLock": "writes",
+    "ExclusiveLock": "writes",
+    "AccessExclusiveLock": "reads and writes",
+}
+STRENGTH = {mode: rank for rank, mode in enumerate(BLOCKS)}
+_WRITING = {mode for mode in BLOCKS if STRENGTH[mode] >= STRENGTH["RowExclusiveLock"]}
+# pg_shdepend, too, belongs to all databases, but every table that gets an owner is noted there.
+_SHARED = "relisshared AND relname <> 'pg_shdepend' AND relkind = 'r'"
+_RELATIONS = """
+SELECT c.oid, quote_ident(nspname) || '.' || quote_ident(relname), relkind, relfilenode, i.indrelid
+FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace LEFT JOIN pg_index i ON i.indexrelid = c.oid
+WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND relkind IN ('r', 'p', 'i', 'I', 'm', 'S')
+"""
+_LOCKS = """
+SELECT relation, mode FROM pg_locks WHERE pid = %s AND locktype = 'relation' AND granted
+AND database IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+"""
+_COUNTS = "SELECT relid, seq_tup_read, n_tup_ins, n_tup_upd, n_tup_del FROM {view}"
+_KINDS = {"r": "table", "p": "partitioned table", "i": "index", "I": "index", "m": "materialized view", "S": "sequence"}
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table, index or sequence as it stood at one moment."""
+
+    name: str
+    kind: str
+    file: int
+    table: int | None
+    """The table of an index."""
+
+
+@contextmanager
+def second_connection(url: URL) -> Iterator[Any]:
+    """A connection of psycopg that sees what others see, each query by itself."""
+    import psycopg
+
+    with psycopg.connect(**arguments(url), autocommit=True) as connection:
+        connection.execute("SET statement_timeout = '60s'")
+        yield connection
+
+
+def arguments(url: URL) -> dict[str, Any]:
+    """What psycopg needs to connect to a URL of SQLAlchemy."""
+    found: dict[str, Any] = {
+        "host": url.host, "port": url.port, "user": url.username, "dbname": url.database,
+        "password": str(url.password) if url.password else None, "application_name": "unhush db dry-run", **url.query,
+    }  # fmt: skip
+    return {key: value for key, value in found.items() if value is not None}
+
+
+class PostgresLook:
+    """Looks at each statement from within its own connection, and at its locks from a second one."""
+
+    def __init__(self, work: Watched, observer: Any) -> None:
+        self._work = work
+        self._observer = observer
+        self._pid = work.connection.info.backend_pid
+        self._notices: list[Facts] = []
+        self._whole = True
+        self._xid: int | None = None
+        self._sampler: _Sampler | None = None
+        self._shared = {
+            row[0]: row[1] for row in observer.execute(f"SELECT oid, relname FROM pg_class WHERE {_SHARED}")
+        }
+        self._flushes = work.connection.info.server_version >= 150000
+        work.connection.add_notice_handler(self._noticed)
+
+    def _noticed(self, diagnostic: Any) -> None:
+        self._notices.append(
+            {
+                "severity": diagnostic.severity_nonlocalized or diagnostic.severity,
+                "code": diagnostic.sqlstate,
+                "message": redact_text(diagnostic.message_primary or ""),
+            }
+        )
+
+    def step(self, whole: bool) -> None:
+        """Remembers what is there for all to see, before the file begins."""
+        self._whole = whole
+        self._xid = None
+        self._existed = {row[0] for row in self._observer.execute("SELECT oid FROM pg_class")}
+
+    def before(self) -> None:
+        """Remembers how things stand; outside a transaction it also begins to sample the locks."""
+        self._notices.clear()
+        if self._whole and self._xid is None:
+            self._xid = self._transaction()
+        self._relations = self._seen_relations()
+        self._counts = self._seen_counts()
+        self._held = self._locks()
+        if not self._whole:
+            self._sampler = _Sampler(self._locks)
+
+    def kept(self) -> bool:
+        """Each transaction has its own id; after a COMMIT in between it is another one."""
+        return self._xid is None or self._transaction() == self._xid
+
+    def after(self, failed: bool) -> Facts:
+        """What the statement did."""
+        now = self._locks()
+        if self._sampler is not None:
+            now |= self._sampler.stop()
+            self._sampler = None
+        facts: Facts = {"notices": list(self._notices), "shared": self._shared_writes(now)}
+        if failed:
+            return {**facts, "locks": self._taken(now, self._relations)}
+        relations = self._seen_relations()
+        both = {**self._relations, **relations}
+        timeout = self._work.query("SELECT setting FROM pg_settings WHERE name = 'lock_timeout'")[0][0]
+        return {
+            **facts,
+            "locks": self._taken(now, both),
+            "rewritten": self._rewritten(relations, now),
+            "made": self._made(relations),
+            "dropped": sorted(old.name for oid, old in self._relations.items() if oid not in relations),
+            "lock_timeout_ms": 0 if int(timeout) == GUARD_MS else int(timeout),
+            **self._counted(both, now),
+        }
+
+    def _transaction(self) -> int:
+        return int(self._work.query("SELECT txid_current()")[0][0])
+
+    def _seen_relations(self) -> dict[int, Relation]:
+        rows = self._work.query(_RELATIONS)
+        return {oid: Relation(name, _text(kind), file, table) for oid, name, kind, file, table in rows}
+
+    def _locks(self) -> set[tuple[int, str]]:
+        return {(oid, mode) for oid, mode in self._observer.execute(_LOCKS, (self._pid,))}
+
+    def _seen_counts(self) -> dict[int, tuple[int, ...]]:
+        if self._whole:
+            view = "pg_stat_xact_user_tables"
+        elif self._flushes:
+            self._work.query("SELECT pg_stat_force_next_flush()")
+            view = "pg_stat_user_tables"
+        else:
+            return {}
+        return {row[0]: tuple(row[1:]) for row in self._work.query(_COUNTS.format(view=view))}
+
+    def _taken(self, now: set[tuple[int, str]], relations: dict[int, Relation]) -> list[Facts]:
+        """The locks that came with this statement, on what others can see."""
+        found = [
+            {
+                "relation": relations[oid].name,
+                "mode": mode,
+                "blocks": BLOCKS[mode],
+                "kind": _KINDS[relations[oid].kind],
+                "table": self._table(oid, relations),
+            }
+            for oid, mode in now - self._held
+            if oid in relations and oid in self._existed and mode in BLOCKS
+        ]
+        return sorted(found, key=lambda lock: (lock["relation"], -STRENGTH[lock["mode"]]))
+
+    def _table(self, oid: int, relations: dict[int, Relation]) -> str:
+        table = relations[oid].table
+        return relations[table].name if table is not None and table in relations else relations[oid].name
+
+    def _shared_writes(self, now: set[tuple[int, str]]) -> list[str]:
+        return sorted({self._shared[oid] for oid, mode in now - self._held if oid in self._shared and mode in _WRITING})
+
+    def _rewritten(self, relations: dict[int, Relation], now: set[tuple[int, str]]) -> list[Facts]:
+        found = []
+        for oid, new in relations.items():
+            old = self._relations.get(oid)
+            if old is None or old.file == new.file or oid not in self._existed or new.kind == "S":
+                continue
+            size = self._work.query(f"SELECT pg_table_size({oid})")[0][0]
+            found.append(
+                {
+                    "relation": new.name,
+                    "kind": _KINDS[new.kind],
+                    "bytes": int(size),
+                    "under": self._under(oid, now),
+                    "empty": new.kind == "r" and not self._work.query(f"SELECT EXISTS (SELECT FROM {new.name})")[0][0],
+                }
+            )
+        return sorted(found, key=lambda item: item["relation"])
+
+    def _made(self, relations: dict[int, Relation]) -> list[Facts]:
+        found = []
+        for oid in relations.keys() - self._relations.keys():
+            new = relations[oid]
+            size = self._work.query(f"SELECT pg_table_size({oid})")[0][0]
+            on = relations[new.table].name if new.table in relations and new.table in self._existed else None
+            found.append({"relation": new.name, "kind": _KINDS[new.kind], "bytes": int(size), "on_existing": on})
+        return sorted(found, key=lambda item: item["relation"])
+
+    def _counted(self, relations: dict[int, Relation], now: set[tuple[int, str]]) -> Facts:
+        scanned, changed = [], []
+        for oid, counts in self._seen_counts().items():
+            was = self._counts.get(oid, (0, 0, 0, 0))
+            read, inserted, updated, deleted = (new - old for new, old in zip(counts, was, strict=True))
+            if oid not in relations or oid not in self._existed:
+                continue
+            name = relations[oid].name
+            if read > 0:
+                scanned.append({"relation": name, "rows": read, "under": self._under(oid, now)})
+            if inserted > 0 or updated > 0 or deleted > 0:
+                changed.append({"relation": name, "inserted": inserted, "updated": updated, "deleted": deleted})
+        return {
+            "scanned": sorted(scanned, key=lambda item: item["relation"]),
+            "changed": sorted(changed, key=lambda item: item["relation"]),
+        }
+
+    def _under(self, oid: int, now: set[tuple[int, str]]) -> str:
+        """The strongest lock that is held on it by then, whichever statement took it."""
+        modes = [mode for held, mode in now if held == oid and mode in STRENGTH]
+        return max(modes, key=STRENGTH.__getitem__, default="")
+
+
+class _Sampler:
+    """Looks at the locks again and again while a statement runs that keeps none of them."""
+
+    def __init__(self, look: Callable[[], set[tuple[int, str]]]) -> None:
+        self._look = look
+        self._end = threading.Event()
+        self._pool = ThreadPoolExecutor(1, "unhush-dry-run-locks")
+        self._seen = self._pool.submit(self._sample)
+
+    def _sample(self) -> set[tuple[int, str]]:
+        seen: set[tuple[int, str]] = set()
+        while not self._end.wait(EVERY):
+            seen |= self._look()
+        return seen
+
+    def stop(self) -> set[tuple[int, str]]:
+        """All that was seen. Raises what went wrong while looking."""
+        self._end.set()
+        self._pool.shutdown()
+        return self._seen.result()
+
+
+def _text(kind: Any) -> str:
+    return kind.decode() if isinstance(kind, bytes) else str(kind)
