@@ -12,6 +12,7 @@ from unhush.output import Failure
 from unhush.reports import dryrun as reports
 from unhush.reports import dryrun_checks as checked
 from unhush.rollout.dryrun import run as running
+from unhush.rollout.dryrun import sampling
 from unhush.rollout.dryrun.run import Wish, dry_run
 from unhush.sql.runner import apply_apart
 
@@ -131,6 +132,23 @@ def test_what_can_not_be_rolled_back_is_not_called_fine(url: str, tmp_path: Path
     taken = {(lock["relation"], lock["mode"]) for _, one in checked.statements(copied, "up") for lock in one["locks"]}
     assert ("public.jobs", "ShareUpdateExclusiveLock") in taken
     assert checked.disk(copied)["new_on_existing"] > 0
+
+
+@pytest.mark.parametrize("every", [0.001, 0.5])
+def test_locks_outside_a_transaction_are_never_missed(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: float
+) -> None:
+    """On ten rows a statement is over at once; its lock is seen all the same, however seldom one looks."""
+    monkeypatch.setattr(sampling, "EVERY", every)
+    build = 'CREATE INDEX CONCURRENTLY jobs_n ON "jobs" (n);\nVACUUM public.jobs;\nREINDEX INDEX CONCURRENTLY jobs_n;\n'
+    up = f"-- unhush: no-transaction\nSET lock_timeout = '200ms';\n{build}RESET lock_timeout;\n"
+    facts = tried(url, file(tmp_path, up, UNBUILD))
+    assert "up" not in failed(facts)
+    acts = [one for _, one in checked.statements(facts) if "SET" not in one["text"]]
+    locks = [{(lock["relation"], lock["mode"]) for lock in one["locks"]} for one in acts]
+    assert {one["text"].split()[0] for one in acts} == {"CREATE", "VACUUM", "REINDEX", "DROP"}
+    assert all(("public.jobs", "ShareUpdateExclusiveLock") in taken for taken in locks)
+    assert {one["lock_timeout_ms"] for one in acts if not one["error"]} == {200, 1000}
 
 
 def test_empty_table_is_no_result(url: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from dryrunworld import BOUND, execute, failed, file, jobs, statuses, tried, why
 from services import fresh_database, service
-from sqlalchemy import create_engine, make_url
+from sqlalchemy import URL, Connection, create_engine, make_url
 
 from unhush.output import Failure
 from unhush.reports import dryrun_checks as checked
@@ -78,21 +78,22 @@ def test_who_may_not_copy(url: str, tmp_path: Path) -> None:
         execute(url, f"DROP ROLE {name}")
 
 
-ASLEEP = "SELECT datname FROM pg_stat_activity WHERE query LIKE '%SELECT pg_sleep(60)%' AND wait_event = 'PgSleep'"
-WAITING = "SELECT datname FROM pg_stat_activity WHERE query LIKE 'ALTER TABLE jobs ADD%' AND wait_event_type = 'Lock'"
+TAG = f"t{os.getpid()}"  # tells our copies from those of tests that run beside
+ASLEEP = f"SELECT datname FROM pg_stat_activity WHERE query LIKE '%{TAG}%' AND wait_event = 'PgSleep'"
+WAITING = f"SELECT datname FROM pg_stat_activity WHERE query LIKE '%{TAG}%' AND wait_event_type = 'Lock'"
 
 
 @pytest.mark.parametrize(
     ("end", "up", "seen"),
     [
-        (signal.SIGINT, f"{BOUND}SELECT pg_sleep(60);\n", ASLEEP),
-        (signal.SIGTERM, "-- unhush: no-transaction\nSELECT pg_sleep(60);\n", ASLEEP),
-        (signal.SIGTERM, ADD.replace("200ms", "9s"), WAITING),
+        (signal.SIGINT, f"{BOUND}SELECT pg_sleep(60) AS {TAG};\n", ASLEEP),
+        (signal.SIGTERM, f"-- unhush: no-transaction\nSELECT pg_sleep(60) AS {TAG};\n", ASLEEP),
+        (signal.SIGTERM, ADD.replace("200ms", "9s").replace("bigint", f"bigint /* {TAG} */"), WAITING),
     ],
+    ids=["SIGINT in a transaction", "SIGTERM outside of one", "SIGTERM against a lock"],
 )
 def test_interrupted_run_drops_its_copy(url: str, tmp_path: Path, end: signal.Signals, up: str, seen: str) -> None:
     """Ctrl-C and SIGTERM in a statement, or against a held lock, leave no copy; while it runs there is one."""
-    before = copies()
     path = file(tmp_path, up, DROP)
     command = [sys.executable, "-m", "unhush", "db", "dry-run", "--url", url, "--sql", str(path)]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -100,16 +101,34 @@ def test_interrupted_run_drops_its_copy(url: str, tmp_path: Path, end: signal.Si
         sleeping = f"{seen} AND datname LIKE '{scratch.PREFIX}%'"
         mine: set[str] = set()
         while process.poll() is None and not mine:
-            mine = {name for (name,) in execute(server(), sleeping)} - before
+            mine = {name for (name,) in execute(server(), sleeping)}
             time.sleep(0.05)
         assert mine
         process.send_signal(end)
-        assert process.wait(60) != 0
-        assert not mine & copies()
+        said = process.communicate(timeout=60)
+        assert process.returncode != 0
+        assert not mine & copies(), said
     finally:
         process.kill()
         process.wait()
     assert not list(tmp_path.glob("migration/*"))
+
+
+def test_copy_goes_though_its_maker_lost_the_server(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in CREATE DATABASE costs the connection that made it; the copy is dropped over another one."""
+    made: list[str] = []
+
+    def interrupted(server: Connection, url: URL, name: str) -> str:
+        server.exec_driver_sql(f"CREATE DATABASE {name}")
+        made.extend({name} & copies())
+        server.invalidate()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scratch, "_make_postgresql", interrupted)
+    with pytest.raises(KeyboardInterrupt), scratch.copied(make_url(url)):
+        pass
+    assert made
+    assert not set(made) & copies()
 
 
 def test_leftovers_of_a_crash_are_dropped(url: str, tmp_path: Path) -> None:

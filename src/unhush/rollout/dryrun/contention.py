@@ -14,7 +14,8 @@ from ...sql.history import TABLE
 from ...sql.session import one_line, session_of
 from ...sql.statements import split, tokens
 from . import schema
-from .postgresql import STRENGTH, second_connection
+from .connecting import second_connection
+from .postgresql import STRENGTH
 from .steps import Step
 from .watch import Facts, PlainLook, Watched
 

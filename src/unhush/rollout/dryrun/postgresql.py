@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...runtime.redact import redact_text
+from .sampling import Gate, Sampler, named
 from .watch import Facts, Watched
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
 GUARD_MS = 4999  # a lock_timeout of the dry run's own, told from those of files by its odd number
-EVERY = 0.005  # seconds between two looks at a statement that keeps no locks for us to find after it
 BLOCKS = {
     "AccessShareLock": "",
     "RowShareLock": "",
@@ -32,12 +28,12 @@ _WRITING = {mode for mode in BLOCKS if STRENGTH[mode] >= STRENGTH["RowExclusiveL
 # pg_shdepend, too, belongs to all databases, but every table that gets an owner is noted there.
 _SHARED = "relisshared AND relname <> 'pg_shdepend' AND relkind = 'r'"
 _RELATIONS = """
-SELECT c.oid, quote_ident(nspname) || '.' || quote_ident(relname), relkind, relfilenode, i.indrelid
+SELECT c.oid, quote_ident(nspname) || '.' || quote_ident(relname), relname, relkind, relfilenode, i.indrelid
 FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace LEFT JOIN pg_index i ON i.indexrelid = c.oid
 WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND relkind IN ('r', 'p', 'i', 'I', 'm', 'S')
 """
 _LOCKS = """
-SELECT relation, mode FROM pg_locks WHERE pid = %s AND locktype = 'relation' AND granted
+SELECT relation, mode FROM pg_locks WHERE pid = %s AND locktype = 'relation'
 AND database IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
 """
 _COUNTS = "SELECT relid, seq_tup_read, n_tup_ins, n_tup_upd, n_tup_del FROM {view}"
@@ -48,43 +44,28 @@ _KINDS = {"r": "table", "p": "partitioned table", "i": "index", "I": "index", "m
 class Relation:
     """A table, index or sequence as it stood at one moment."""
 
+    oid: int
     name: str
+    bare: str
+    """Its name without the schema, not quoted."""
     kind: str
     file: int
     table: int | None
     """The table of an index."""
 
 
-@contextmanager
-def second_connection(url: URL) -> Iterator[Any]:
-    """A connection of psycopg that sees what others see, each query by itself."""
-    import psycopg
-
-    with psycopg.connect(**arguments(url), autocommit=True) as connection:
-        connection.execute("SET statement_timeout = '60s'")
-        yield connection
-
-
-def arguments(url: URL) -> dict[str, Any]:
-    """What psycopg needs to connect to a URL of SQLAlchemy."""
-    found: dict[str, Any] = {
-        "host": url.host, "port": url.port, "user": url.username, "dbname": url.database,
-        "password": str(url.password) if url.password else None, "application_name": "unhush db dry-run", **url.query,
-    }  # fmt: skip
-    return {key: value for key, value in found.items() if value is not None}
-
-
 class PostgresLook:
     """Looks at each statement from within its own connection, and at its locks from a second one."""
 
-    def __init__(self, work: Watched, observer: Any) -> None:
+    def __init__(self, work: Watched, observer: Any, url: URL) -> None:
         self._work = work
+        self._url = url
         self._observer = observer
         self._pid = work.connection.info.backend_pid
         self._notices: list[Facts] = []
         self._whole = True
         self._xid: int | None = None
-        self._sampler: _Sampler | None = None
+        self._sampler: Sampler | None = None
         self._shared = {
             row[0]: row[1] for row in observer.execute(f"SELECT oid, relname FROM pg_class WHERE {_SHARED}")
         }
@@ -106,7 +87,7 @@ class PostgresLook:
         self._xid = None
         self._existed = {row[0] for row in self._observer.execute("SELECT oid FROM pg_class")}
 
-    def before(self) -> None:
+    def before(self, statement: str) -> None:
         """Remembers how things stand; outside a transaction it also begins to sample the locks."""
         self._notices.clear()
         if self._whole and self._xid is None:
@@ -115,7 +96,11 @@ class PostgresLook:
         self._counts = self._seen_counts()
         self._held = self._locks()
         if not self._whole:
-            self._sampler = _Sampler(self._locks)
+            gate = self._gate(statement)
+            self._timeout = self._lock_timeout()
+            if gate:  # which must not be what makes the statement give up
+                self._work.plain("SET lock_timeout = 0")
+            self._sampler = Sampler(self._observer, self._pid, self._locks, gate)
 
     def kept(self) -> bool:
         """Each transaction has its own id; after a COMMIT in between it is another one."""
@@ -126,29 +111,46 @@ class PostgresLook:
         now = self._locks()
         if self._sampler is not None:
             now |= self._sampler.stop()
+            if self._sampler.gated and not self._work.lost:
+                self._work.plain(f"SET lock_timeout = {self._timeout}")
             self._sampler = None
         facts: Facts = {"notices": list(self._notices), "shared": self._shared_writes(now)}
         if failed:
             return {**facts, "locks": self._taken(now, self._relations)}
         relations = self._seen_relations()
         both = {**self._relations, **relations}
-        timeout = self._work.query("SELECT setting FROM pg_settings WHERE name = 'lock_timeout'")[0][0]
+        timeout = self._lock_timeout()
         return {
             **facts,
             "locks": self._taken(now, both),
             "rewritten": self._rewritten(relations, now),
             "made": self._made(relations),
             "dropped": sorted(old.name for oid, old in self._relations.items() if oid not in relations),
-            "lock_timeout_ms": 0 if int(timeout) == GUARD_MS else int(timeout),
+            "lock_timeout_ms": 0 if timeout == GUARD_MS else timeout,
             **self._counted(both, now),
         }
+
+    def abandon(self) -> None:
+        """Ends the sampling, which would go on for ever."""
+        if self._sampler is not None:
+            self._sampler.stop()
+
+    def _gate(self, statement: str) -> Gate | None:
+        found = self._relations.values()
+        tables = {oid: one.name for oid, one in self._relations.items() if one.kind in "rp"}
+        pairs = [(one.bare, tables[oid]) for one in found if (oid := one.table or one.oid) in tables]
+        wanted = named(statement, pairs)
+        return Gate(self._url, wanted) if wanted else None
+
+    def _lock_timeout(self) -> int:
+        return int(self._work.query("SELECT setting FROM pg_settings WHERE name = 'lock_timeout'")[0][0])
 
     def _transaction(self) -> int:
         return int(self._work.query("SELECT txid_current()")[0][0])
 
     def _seen_relations(self) -> dict[int, Relation]:
         rows = self._work.query(_RELATIONS)
-        return {oid: Relation(name, _text(kind), file, table) for oid, name, kind, file, table in rows}
+        return {oid: Relation(oid, name, bare, _text(kind), file, table) for oid, name, bare, kind, file, table in rows}
 
     def _locks(self) -> set[tuple[int, str]]:
         return {(oid, mode) for oid, mode in self._observer.execute(_LOCKS, (self._pid,))}
@@ -233,28 +235,6 @@ class PostgresLook:
         """The strongest lock that is held on it by then, whichever statement took it."""
         modes = [mode for held, mode in now if held == oid and mode in STRENGTH]
         return max(modes, key=STRENGTH.__getitem__, default="")
-
-
-class _Sampler:
-    """Looks at the locks again and again while a statement runs that keeps none of them."""
-
-    def __init__(self, look: Callable[[], set[tuple[int, str]]]) -> None:
-        self._look = look
-        self._end = threading.Event()
-        self._pool = ThreadPoolExecutor(1, "unhush-dry-run-locks")
-        self._seen = self._pool.submit(self._sample)
-
-    def _sample(self) -> set[tuple[int, str]]:
-        seen: set[tuple[int, str]] = set()
-        while not self._end.wait(EVERY):
-            seen |= self._look()
-        return seen
-
-    def stop(self) -> set[tuple[int, str]]:
-        """All that was seen. Raises what went wrong while looking."""
-        self._end.set()
-        self._pool.shutdown()
-        return self._seen.result()
 
 
 def _text(kind: Any) -> str:

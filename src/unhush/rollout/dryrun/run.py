@@ -20,8 +20,9 @@ from ...sql.locks import turn
 from ...sql.session import session_of
 from ...version import __version__
 from . import identity, lint, schema, scratch
+from .connecting import second_connection
 from .phases import Trial
-from .postgresql import GUARD_MS, PostgresLook, second_connection
+from .postgresql import GUARD_MS, PostgresLook
 from .refusals import refusals
 from .steps import Step, of_files, of_migrations
 from .watch import Facts, PlainLook, Watched
@@ -191,7 +192,7 @@ def _look(stack: ExitStack, where: Engine, work: Watched) -> Any:
         return PlainLook(work)
     if where.dialect.driver != "psycopg":
         raise Failure(f"a dry run needs the driver psycopg, not {where.dialect.driver}: say postgresql+psycopg://")
-    return PostgresLook(work, stack.enter_context(second_connection(where.url)))
+    return PostgresLook(work, stack.enter_context(second_connection(where.url)), where.url)
 
 
 def _has_history(work: Watched) -> bool:

@@ -137,7 +137,8 @@ def _on_postgresql(url: URL, largest: int) -> Iterator[Copy]:
         except DBAPIError as error:
             raise _refused(error.orig or error, url) from error
         finally:
-            _drop_postgresql(server, name)
+            with _server(url) as fresh:  # Ctrl-C while it was made ended the other connection
+                _drop_postgresql(fresh, name)
 
 
 def _drop_postgresql(server: Connection, name: str) -> None:
@@ -286,14 +287,24 @@ def _on_mariadb(url: URL, largest: int) -> Iterator[Copy]:
         try:
             _check_size(int(server.exec_driver_sql(size, (url.database,)).scalar_one()), largest)
             sweep_mariadb(server)
-            server.exec_driver_sql(f"CREATE DATABASE {quoted(name)}")
         except DBAPIError as error:
             raise _refused(error.orig or error, url) from error
         try:
-            how = _pipe_mariadb(url, name)
+            how = _make_mariadb(server, url, name)
             yield Copy(url.set(database=name), how)
         finally:
-            server.exec_driver_sql(f"DROP DATABASE IF EXISTS {quoted(name)}")
+            with _server(url) as fresh:
+                fresh.exec_driver_sql(f"DROP DATABASE IF EXISTS {quoted(name)}")
+
+
+def _make_mariadb(server: Connection, url: URL, name: str) -> str:
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        server.exec_driver_sql(f"CREATE DATABASE {quoted(name)}")
+    except DBAPIError as error:
+        raise _refused(error.orig or error, url) from error
+    return _pipe_mariadb(url, name)
 
 
 def sweep_mariadb(server: Connection) -> list[str]:

@@ -30,11 +30,14 @@ class Look(Protocol):
     def step(self, whole: bool) -> None:
         """A file begins; `whole` says that it is one transaction."""
 
-    def before(self) -> None:
+    def before(self, statement: str) -> None:
         """A statement is about to run."""
 
     def after(self, failed: bool) -> Facts:
         """It ran: what it did. After a failure only a second connection can still look."""
+
+    def abandon(self) -> None:
+        """It was interrupted: nothing is looked at any more."""
 
     def kept(self) -> bool:
         """Whether the transaction that the file began in is still the one that it is in."""
@@ -76,7 +79,7 @@ class Watched(Session):
             return
         facts = _facts_of(len(self.statements) + 1, statement)
         self.statements.append(facts)
-        self.look.before()
+        self.look.before(statement)
         started = time.perf_counter()
         try:
             super().run(statement)
@@ -84,6 +87,9 @@ class Watched(Session):
             facts["seconds"] = round(time.perf_counter() - started, 6)
             facts["error"] = {"message": redact_text(one_line(error)), "sqlstate": getattr(error, "sqlstate", None)}
             facts.update(self.look.after(failed=True))
+            raise
+        except BaseException:
+            self.look.abandon()
             raise
         facts["seconds"] = round(time.perf_counter() - started, 6)
         if self._whole and not self.look.kept():
@@ -154,7 +160,7 @@ class PlainLook:
     def step(self, whole: bool) -> None:
         """Nothing is looked at beforehand."""
 
-    def before(self) -> None:
+    def before(self, statement: str) -> None:
         """Nothing is looked at beforehand."""
 
     def after(self, failed: bool) -> Facts:
@@ -167,6 +173,9 @@ class PlainLook:
                 {"severity": level, "code": str(code), "message": redact_text(text)} for level, code, text in rows
             ]
         }
+
+    def abandon(self) -> None:
+        """Nothing is under way."""
 
     def kept(self) -> bool:
         """SQLite says itself whether it is in a transaction."""
