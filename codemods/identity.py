@@ -76,16 +76,10 @@ def _in_module(source: Source, findings: Sequence[Finding]) -> Sequence[Target |
     return locate(tree, source, findings)
 
 
-def identities_of(
-    findings: Mapping[str, Sequence[Finding]], contents: Mapping[str, bytes], filename: str
-) -> list[Identity]:
-    """The identities of a file's findings, from the contents given or else from the file.
-
-    One that can't be read again has identities that are like no other.
-    """
-    data = contents.get(filename)
+def identities_of(findings: Mapping[str, Sequence[Finding]], filename: str) -> list[Identity]:
+    """The identities of a file's findings; those of one that can't be read again are like no other."""
     try:
-        source = Source(read(filename) if data is None else data, filename)
+        source = Source(read(filename), filename)
     except (OSError, DecodeFailure):
         return [Identity("", "")] * len(findings[filename])
     return identities(source, findings[filename])

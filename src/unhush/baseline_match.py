@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -46,10 +46,9 @@ def found_in(
     baseline: Baseline,
     settings: Settings,
     jobs: int | None = None,
-    contents: Mapping[str, bytes] | None = None,
     changed: Callable[[Finding], bool] = lambda finding: False,
 ) -> list[Found]:
-    """The findings of some reports with their keys; `contents` are of files that are not to be read from the disk.
+    """The findings of some reports with their keys.
 
     Files of which nothing is shown and nothing known are left out.
     """
@@ -65,7 +64,7 @@ def found_in(
     }
     findings = {name: report.findings for name, report in by_file.items()}
     asked = map_files(
-        partial(identities_of, findings, contents or {}),
+        partial(identities_of, findings),
         by_file,
         jobs,
         lost=lambda name, reason: [Identity("", "")] * len(findings[name]),

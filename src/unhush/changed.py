@@ -45,10 +45,9 @@ class Hunk(NamedTuple):
 
 @dataclass
 class Change:
-    """One changed file: its hunks (None: all of it is new), and the staged content's id."""
+    """One changed file: its hunks (None: all of it is new)."""
 
     hunks: list[Hunk] | None = field(default_factory=list)
-    blob: str | None = None
 
     def touches(self, finding: Finding) -> bool:
         """Whether a finding stands in changed lines."""
@@ -57,11 +56,15 @@ class Change:
 
 @dataclass
 class Changes:
-    """The changed files by their absolute names, links resolved, and the names of those that are there no more."""
+    """The changed files by their absolute names, links resolved, and the names of those that are there no more.
+
+    `half_staged` are those of them that the working tree has otherwise than the index.
+    """
 
     files: dict[str, Change]
     gone: frozenset[str]
     submodules: int
+    half_staged: frozenset[str] = frozenset()
 
     def of(self, filename: str) -> Change | None:
         """What changed in a file; None where nothing did."""
@@ -82,14 +85,26 @@ def changes_since(repository: Repository, ref: str) -> Changes:
 
 
 def staged_changes(repository: Repository) -> Changes:
-    """What the index has changed since the last commit; before the first commit all of it is new. Raises Failure."""
-    return _changes(repository, "--cached")
+    """What the index has changed since the last commit. Raises Failure."""
+    _demand_commits(repository)
+    changes = _changes(repository, "--cached")
+    further = repository.ask(*_DIFF, "--name-only", "-z").split(b"\0")
+    names = {os.path.join(repository.top, os.fsdecode(name)) for name in further if name}
+    changes.half_staged = frozenset(names & changes.files.keys())
+    return changes
+
+
+def _demand_commits(repository: Repository) -> str:
+    head = repository.commit("HEAD")
+    if head is None:
+        raise Failure(
+            f"{repository.top}: the repository has no commits yet, so there is nothing to compare with: check all of it"
+        )
+    return head
 
 
 def _merge_base(repository: Repository, ref: str) -> str:
-    head = repository.commit("HEAD")
-    if head is None:
-        raise Failure(f"{repository.top}: the repository has no commits yet, so there is nothing to compare with")
+    head = _demand_commits(repository)
     commit = repository.commit(ref)
     if commit is None:
         hint = " (the clone is shallow)" if repository.is_shallow else ""
@@ -113,14 +128,14 @@ def _changes(repository: Repository, against: str) -> Changes:
     raw = repository.ask(*_DIFF, "--raw", "--no-abbrev", "-z", against).split(b"\0")
     fields = iter(raw[:-1])
     for head in fields:
-        _, mode, _, blob, status = head.decode().split()
+        _, mode, _, _, status = head.decode().split()
         old = os.path.join(repository.top, os.fsdecode(next(fields)))
         new = os.path.join(repository.top, os.fsdecode(next(fields))) if status[0] in "RC" else old
         if status[0] in "RD":
             gone.add(old)
         submodules += mode == _SUBMODULE
         if mode in _FILE_MODES:
-            files[new] = Change(blob=blob)
+            files[new] = Change()
     for name, hunks in _hunks(repository.ask(*_DIFF, "-U0", "--inter-hunk-context=0", against)):
         if change := files.get(os.path.join(repository.top, name)):
             change.hunks = hunks

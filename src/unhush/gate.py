@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .codemods.model import FileReport, Finding
-from .codemods.source import DecodeFailure, Source
+from .codemods.source import DecodeFailure
 from .config import Nearest, common_folder
 from .files import read_source
 from .git import Repository, real
-from .output import Output
+from .output import Failure, Output
 from .reports import baseline as words
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ class Gate:
     def __init__(self, asked: Asked, paths: Iterable[str], nearest: Nearest) -> None:
         self._asked, self._nearest, self._settings = asked, nearest, nearest.base
         self._paths = [_resolved(path) for path in paths] or [os.path.realpath(os.getcwd())]
-        self._contents: dict[str, bytes] = {}
         self._failed: set[str] = set()
         self.changes = self._find_changes(common_folder(paths)) if asked.since is not None or asked.staged else None
         self.matched: Matched | None = None
@@ -58,34 +57,22 @@ class Gate:
         return changes_since(self._repository, self._asked.since)
 
     def check(self, files: Iterable[str], checker: Checker) -> Iterator[FileReport]:
-        """The reports of the files that the gate asks for: of staged files what is staged."""
+        """The reports of the files that the gate asks for. Raises Failure for one that is staged only in part."""
         if self.changes is not None:
             files = [file for file in files if self.changes.of(file)]
-            if self._asked.staged:
-                return self._check_staged(files)
+            self._refuse_half_staged(files, self.changes.half_staged)
         return checker.check(files)
 
-    def _check_staged(self, files: list[str]) -> Iterator[FileReport]:
-        from .codemods.engine import check_content
-
-        assert self.changes is not None
-        seen = {real(file) for file in files}
+    def _refuse_half_staged(self, files: list[str], half_staged: frozenset[str]) -> None:
         # What is staged and no longer in the working tree is found by no walk.
-        lost = [
-            name
-            for name in sorted(self.changes.files.keys() - seen)
-            if name.endswith((".py", ".pyi")) and not os.path.lexists(name) and self._is_asked(name)
-        ]
-        wanted = {file: str(self.changes.files[real(file)].blob) for file in (*files, *lost)}
-        contents = self._repository.blobs(wanted.values())
-        self._contents = {file: contents[blob] for file, blob in wanted.items()}
-        for file in wanted:
-            yield check_content(self._contents[file], file, self._settings)
-
-    def source(self, filename: str) -> Source:
-        """What was checked of a file. Raises OSError and DecodeFailure."""
-        data = self._contents.get(filename)
-        return read_source(filename) if data is None else Source(data, filename)
+        gone = {name for name in half_staged if name.endswith((".py", ".pyi")) and not os.path.lexists(name)}
+        names = sorted({file for file in files if real(file) in half_staged} | {*filter(self._is_asked, gone)})
+        if names:
+            more = f" (and {len(names) - 1} more)" if names[1:] else ""
+            raise Failure(
+                f"{names[0]}{more}: is staged, and was changed after that, so what is checked would not be what is "
+                "committed: stage all of it with `git add`, or lay the rest aside with `git stash push --keep-index`"
+            )
 
     def _is_asked(self, filename: str) -> bool:
         return any(filename == path or filename.startswith(path.rstrip(os.sep) + os.sep) for path in self._paths)
@@ -102,7 +89,7 @@ class Gate:
         collected = list(reports)
         self._failed = {real(report.filename) for report in collected if report.errors}
         changed = self._counts if self.changes is not None else lambda finding: False
-        found = found_in(collected, self.baseline, self._settings, jobs, self._contents, changed)
+        found = found_in(collected, self.baseline, self._settings, jobs, changed)
         self.matched = match(self.baseline, found, self.reach())
         self.matched.new = [item for item in self.matched.new if self._counts(item.finding)]
         known = {id(item.finding) for _, item in self.matched.known}
@@ -124,7 +111,7 @@ class Gate:
     def _has_own_rows(self, filename: str) -> bool:
         """Whether git counts other lines in a file than Python: it holds a carriage return that ends a line alone."""
         try:
-            data = self.source(filename).data
+            data = read_source(filename).data
         except (OSError, DecodeFailure):
             return True  # it went away, and what stood there can't be told
         return b"\r" in data.replace(b"\r\n", b"")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterable
 from functools import lru_cache
 
 from .output import Failure
@@ -85,20 +84,6 @@ class Repository:
         if self.is_shallow or self.commit("HEAD") is None:
             return None
         return self.ask("rev-list", "--max-parents=0", "HEAD").decode().split()[-1]
-
-    def blobs(self, ids: Iterable[str]) -> dict[str, bytes]:
-        """The contents of blobs by their ids. Raises GitFailure."""
-        wanted = list(dict.fromkeys(ids))
-        said = self.ask("cat-file", "--batch", data="".join(f"{blob}\n" for blob in wanted).encode())
-        found, at = {}, 0
-        for blob in wanted:
-            end = said.index(b"\n", at)
-            head = said[at:end].split()
-            if head[1:2] != [b"blob"]:
-                raise GitFailure(f"{self.top}: git has no contents for {blob}")
-            at = end + 1 + int(head[2]) + 1
-            found[blob] = said[end + 1 : at - 1]
-        return found
 
 
 def real(filename: str) -> str:

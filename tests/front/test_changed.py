@@ -154,9 +154,9 @@ def test_renames_and_new_and_deleted_files(repo, since, staged):
     git(repo, "mv", "app/a.py", "app/b.py")
     assert (since(), staged()) == ([], [])
     append(repo / "app/b.py", NEW)
-    assert (since(), staged()) == (["b.py:new"], [])
+    assert since() == ["b.py:new"]
     git(repo, "add", ".")
-    assert staged() == ["b.py:new"]
+    assert (since(), staged()) == (["b.py:new"], ["b.py:new"])
     (repo / "c.py").write_text(OTHER)
     assert (since(), staged()) == (["b.py:new", "c.py:other"], ["b.py:new"])
     git(repo, "add", "--intent-to-add", "c.py")
@@ -180,27 +180,43 @@ def test_paths_and_excludes_hold(repo, since, staged):
         assert shown(".", cwd=repo / "lib") == ["n.py:old"]
 
 
-def test_the_index_is_checked_and_not_the_working_tree(repo, staged, unhush):
-    """Of a file that is both staged and changed the staged content is checked and shown."""
+@pytest.mark.parametrize("output_format", ["text", "json", "sarif"])
+def test_staged_in_part_is_refused(repo, unhush, output_format):
+    """A file that is staged and changed after that is one line: what lies there is not what would be committed."""
     path = repo / "app/a.py"
     append(path, NEW)
     git(repo, "add", ".")
     path.write_text("# mended here, but not staged\n" + OLD)
-    assert staged() == ["a.py:new"]
-    text = unhush("check", "--staged").stdout.decode()
-    assert "app/a.py:15:5: UNH102" in text
-    assert "  15 |     except Exception:" in text
+    result = unhush("check", "--staged", "--output-format", output_format)
+    one_line(result, f"{path}: is staged, and was changed after that")
+    (repo / "b.py").write_text(OTHER)
+    git(repo, "add", "b.py")
+    append(repo / "b.py", NEW)
+    one_line(unhush("check", "--staged"), f"{path} (and 1 more): is staged")
+    assert names(unhush("check", "--diff-from", "main", "--output-format", "json")) == ["b.py:other", "b.py:new"]
     git(repo, "add", ".")
-    append(path, NEW)
-    assert staged() == []
+    assert unhush("check", "--staged").returncode == 1
 
 
-def test_staged_and_gone_from_the_working_tree(repo, staged):
-    """A file that is staged and was removed from the working tree is still checked."""
+def test_what_is_changed_elsewhere_does_not_matter(repo, staged, unhush):
+    """Staged only in part is no matter in files that are not checked, and changed but not staged in no file at all."""
+    files = {"app/a.py": NEW, "note.txt": "more\n", "skip/c.py": "", "other/d.py": ""}
+    for name in files:
+        (repo / name).parent.mkdir(exist_ok=True)
+        append(repo / name, "x = 1\n") if (repo / name).exists() else (repo / name).write_text("x = 1\n")
+    git(repo, "add", "note.txt", "skip", "other")
+    for name, more in files.items():
+        append(repo / name, more or "y = 2\n")
+    assert staged("app", ".", "--exclude", "skip,other") == []
+    one_line(unhush("check", "--staged", "--exclude", "skip"), "d.py: is staged")
+
+
+def test_staged_and_gone_from_the_working_tree(repo, staged, unhush):
+    """A file that is staged and was removed from the working tree is refused too, where it is asked for."""
     (repo / "n.py").write_text(OLD)
     git(repo, "add", ".")
     (repo / "n.py").unlink()
-    assert staged() == ["n.py:old"]
+    one_line(unhush("check", "--staged"), "n.py: is staged")
     assert staged("app") == []
 
 
@@ -421,9 +437,11 @@ def test_no_repository_and_no_commits(unhush, write_tree):
     for mode in (["--diff-from", "main"], ["--staged"]):
         one_line(unhush("check", *mode), "not a git repository")
     git(folder, "init", "-q")
-    one_line(unhush("check", "--diff-from", "main"), "the repository has no commits yet")
     git(folder, "add", ".")
-    assert unhush("check", "--staged").returncode == 1  # the first commit is all new
+    for mode in (["--diff-from", "main"], ["--diff-from", "HEAD"], ["--staged"]):
+        one_line(unhush("check", *mode), "the repository has no commits yet")
+    git(folder, "commit", "-qm", "first")
+    assert unhush("check", "--staged").returncode == 0
 
 
 def test_a_bare_repository(unhush, tmp_path):

@@ -70,7 +70,7 @@ class Run:
 @click.option("--no-baseline", is_flag=True, help="Heed no baseline, though the settings name one.")
 @click.option("--strict-baseline", is_flag=True, help="Fail too where the baseline holds findings that are gone.")
 @click.option("--diff-from", metavar="REF", help="Only findings in lines changed since the merge base with REF.")
-@click.option("--staged", is_flag=True, help="Only findings in lines that are staged, as they are staged.")
+@click.option("--staged", is_flag=True, help="Only findings in lines that are staged.")
 @click.option("--add-ignores", is_flag=True, help="Write a suppression for each finding instead of showing it.")
 @click.option("--reason", metavar="TEXT", help="What these suppressions give as the reason (with --add-ignores).")
 @click.option("--no-cache", is_flag=True, help="Neither use nor write the cache.")
@@ -141,7 +141,6 @@ def _file_reports(run: Run, paths: tuple[str, ...], shared: dict[str, Any], outp
         files = sorted(files)
     if not run.gate:
         return run.output.progress(checker.check(files), "checked")
-    run.read = run.gate.source
     reports = run.gate.check(files, checker)
     return run.gate.judged(run.output.progress(reports, "checked"), shared["jobs"])
 
