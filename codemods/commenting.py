@@ -23,17 +23,33 @@ class CommentFailure(Exception):
 def without_unused(data: bytes, filename: str, settings: Settings) -> tuple[bytes, int]:
     """The bytes without the suppressions that suppress nothing, proved, and how many went. Raises CommentFailure."""
     source = _source(data, filename, settings)
-    hushes, places = Hushes(source, settings, raw_matches), Places(source)
-    rules = [rule for code, rule in all_rules().items() if rule.fix == "comment" and code in settings.select]
-    found = {(finding.row, finding.column - 1) for finding in hushes.findings(rules)}
-    edits = [
-        _removal(hush, hushes.unused(hush) or (), source, places)
-        for hush in hushes.all
-        if (hush.row, hush.start) in found
-    ]
+    edits = list(_removals(source, settings).values())
     if not edits:
         return data, 0
     return _proved(source, _merged(edits)), len(edits)
+
+
+def single_removals(source: Source, settings: Settings) -> dict[tuple[int, int], Edit]:
+    """What takes out each suppression that suppresses nothing, proved by itself, by the row and column of its finding."""
+    proved = {}
+    for place, edit in _removals(source, settings).items():
+        try:
+            _proved(source, [edit])
+        except CommentFailure:
+            continue  # `unhush fix` names the reason
+        proved[place] = edit
+    return proved
+
+
+def _removals(source: Source, settings: Settings) -> dict[tuple[int, int], Edit]:
+    hushes, places = Hushes(source, settings, raw_matches), Places(source)
+    rules = [rule for code, rule in all_rules().items() if rule.fix == "comment" and code in settings.select]
+    found = {(finding.row, finding.column) for finding in hushes.findings(rules)}
+    return {
+        (hush.row, hush.start + 1): _removal(hush, hushes.unused(hush) or (), source, places)
+        for hush in hushes.all
+        if (hush.row, hush.start + 1) in found
+    }
 
 
 def with_ignores(

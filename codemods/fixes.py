@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .backends import backend_problem
+from .commenting import single_removals
 from .edits import Edit, apply
+from .hushes import is_about_comments
 from .model import Finding
 from .module import Module
 from .parsing import ParseFailure
@@ -46,7 +48,8 @@ def replacements(
     gc.disable()  # as in the fixer: trees hold no cycles
     try:
         module = Module(data, filename, settings)
-        return [_of(module, finding) if finding.fix == "safe" else () for finding in findings]
+        comments = single_removals(module.source, settings) if any(map(is_about_comments, findings)) else {}
+        return [_of(module, finding, comments) if finding.fix == "safe" else () for finding in findings]
     except (DecodeFailure, ParseFailure):  # a newer Python's syntax: nothing could be proved
         return none
     finally:
@@ -54,7 +57,10 @@ def replacements(
             gc.enable()
 
 
-def _of(module: Module, finding: Finding) -> tuple[Replacement, ...]:
+def _of(module: Module, finding: Finding, comments: dict[tuple[int, int], Edit]) -> tuple[Replacement, ...]:
+    if is_about_comments(finding):
+        edit = comments.get((finding.row, finding.column))
+        return (_replacement(module, edit),) if edit else ()
     made = plan(module, [finding])
     if not made.edits:
         return ()

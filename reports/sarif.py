@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..codemods.model import FileError, FileReport, Finding
@@ -14,25 +14,24 @@ from .paths import file_uri, relative, uri
 if TYPE_CHECKING:
     from ..codemods.fixes import Replacement
 
-    Fixes = Callable[[FileReport], Sequence[tuple[Replacement, ...]]]
+    Fixes = Sequence[tuple[Replacement, ...]]
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 LEVELS = {"high": "error", "medium": "warning", "low": "note"}
 
 
 def render(
-    reports: Iterable[FileReport],
+    found: Iterable[tuple[FileReport, Fixes]],
     errors: Sequence[FileError],
     rules: Sequence[Rule],
     root: str,
     version: str,
-    fixes: Fixes | None = None,
 ) -> Iterator[str]:
     """A SARIF log with one run, in pieces.
 
-    `rules` are those that were asked. `errors` is read once the reports have been gone through: they may add to
-    it. Names are relative to the absolute folder `root` where they lie in it. `fixes` gives for each finding of a
-    report the replacements of its fix, none where it has no safe one.
+    With each report come the replacements of the fix of each of its findings, none where it has no safe one. `rules`
+    are those that were asked. `errors` is read once the reports have been gone through: they may add to it. Names are
+    relative to the absolute folder `root` where they lie in it.
     """
     index = {rule.code: at for at, rule in enumerate(rules)}
     driver = {"name": "unhush", "version": version, "semanticVersion": version, "rules": [_rule(r) for r in rules]}
@@ -41,12 +40,12 @@ def render(
     yield f'"tool": {json.dumps({"driver": driver})},\n"originalUriBaseIds": {json.dumps(bases)},\n'
     yield '"columnKind": "unicodeCodePoints",\n"results": ['
     before = "\n"
-    for report in reports:
-        made = fixes(report) if fixes else [()] * len(report.findings)
+    for report, made in found:
         for finding, replacements in zip(report.findings, made, strict=True):
-            result = _result(finding, index[finding.code], root)
+            at = index[finding.code]
+            result = _result(finding, at, root)
             if replacements:
-                result["fixes"] = [_fix(finding, replacements, root)]
+                result["fixes"] = [_fix(finding, rules[at], replacements, root)]
             yield before + json.dumps(result)
             before = ",\n"
     notifications = [_notification(error, root) for error in errors]
@@ -102,7 +101,7 @@ def _result(finding: Finding, rule_index: int, root: str) -> dict[str, Any]:
     }
 
 
-def _fix(finding: Finding, replacements: Sequence[Replacement], root: str) -> dict[str, Any]:
+def _fix(finding: Finding, rule: Rule, replacements: Sequence[Replacement], root: str) -> dict[str, Any]:
     """A fix (3.55) of one file, with each replacement (3.57) as text."""
     changes = [
         {
@@ -117,7 +116,8 @@ def _fix(finding: Finding, replacements: Sequence[Replacement], root: str) -> di
         for made in replacements
     ]
     change = {"artifactLocation": _artifact(finding.filename, root), "replacements": changes}
-    return {"description": {"text": "Log the exception, as `unhush fix` does"}, "artifactChanges": [change]}
+    what = "Take out what suppresses nothing" if rule.fix == "comment" else "Log the exception"
+    return {"description": {"text": f"{what}, as `unhush fix` does"}, "artifactChanges": [change]}
 
 
 def _notification(error: FileError, root: str) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from unhush.codemods.engine import check_bytes, visible
@@ -83,3 +85,28 @@ def test_what_has_no_safe_fix_has_no_replacements():
     findings, made = fixes_of((ONE.format(comment="") + jump).encode(), settings)
     assert [finding.code for finding in findings] == ["UNH102", "UNH203"]
     assert [bool(fix) for fix in made] == [True, False]
+
+
+UNUSED = """def warm(cache):  # unhush: ignore[UNH102, UNH201]
+    # unhush: ignore
+    try:
+        cache.fill()
+    except Exception:  # unhush: ignore[UNH102, UNH201] \u4e16 it may be cold
+        pass
+    except OSError as error:  # noqa: BLE001  # unhush: ignore[UNH102]
+        raise CacheError from error
+"""
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_unused_suppressions_have_fixes_too(newline):
+    """Each takes out what suppresses nothing; all applied, they give the very file that `unhush fix` writes."""
+    settings = replace(SETTINGS, select=SETTINGS.select | {"UNH902"})
+    text = UNUSED.replace("\n", newline)
+    findings, made = fixes_of(text.encode(), settings)
+    assert [finding.code for finding in findings] == ["UNH902"] * 4
+    assert all(len(one) == 1 for one in made)
+    assert applied(text, made[0]).startswith("def warm(cache):" + newline)
+    whole = applied(text, [one for (one,) in made])
+    assert whole.encode() == fix_bytes(text.encode(), "/app/a.py", settings).new
+    assert whole.count("unhush: ignore") == 1

@@ -62,6 +62,14 @@ def test_sarif_holds_the_fix(unhush, write_tree):
     assert result["partialFingerprints"]["unhush/v1"]
 
 
+def test_sarif_is_the_same_from_several_processes(unhush, write_tree):
+    """The fixes of many files are divided among processes, and stand with their findings all the same."""
+    write_tree({f"bad{number}.py": "\n" * number + SWALLOWS for number in range(20)})
+    one, two = (unhush("check", "--output-format", "sarif", "--jobs", jobs).stdout for jobs in ("1", "2"))
+    assert one == two
+    assert one.count(b"deletedRegion") >= 20
+
+
 @pytest.mark.parametrize(
     ("name", "is_loaded"),
     [("sarif", True), ("json", False), ("gitlab", False), ("junit", False), ("markdown", False), ("html", False)],

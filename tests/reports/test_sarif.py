@@ -17,7 +17,8 @@ VALIDATOR = jsonschema.Draft4Validator(SCHEMA, format_checker=jsonschema.Draft4V
 
 def render(reports, errors=(), rules=None, root="/app"):
     rules = list(all_rules().values()) if rules is None else rules
-    log = json.loads("".join(sarif.render(reports, errors, rules, root, "1.2.3")))
+    plain = ((report, [()] * len(report.findings)) for report in reports)
+    log = json.loads("".join(sarif.render(plain, errors, rules, root, "1.2.3")))
     VALIDATOR.validate(log)
     return log
 
@@ -94,7 +95,7 @@ def test_fixes_are_valid_and_lead_to_their_file(make_finding):
     made = (Replacement(2, 1, 2, 1, "import logging\n"), Replacement(5, 9, 5, 13, "log()"))
     report = FileReport("/app/store.py", (make_finding(), make_finding(fix=None)))
     rules = list(all_rules().values())
-    log = json.loads("".join(sarif.render([report], [], rules, "/app", "1.2.3", lambda report: [made, ()])))
+    log = json.loads("".join(sarif.render([(report, [made, ()])], [], rules, "/app", "1.2.3")))
     VALIDATOR.validate(log)
     fixed, plain = log["runs"][0]["results"]
     (change,) = fixed["fixes"][0]["artifactChanges"]

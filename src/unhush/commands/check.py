@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Run:
     """One call of the command: what it goes by, and what it has seen so far."""
 
-    def __init__(self, nearest: Nearest, output: Output) -> None:
-        self.nearest, self.settings, self.output = nearest, nearest.base, output
+    def __init__(self, nearest: Nearest, output: Output, jobs: int | None) -> None:
+        self.nearest, self.settings, self.output, self.jobs = nearest, nearest.base, output, jobs
         self.failing = 0  # findings that make the exit code 1
         self.read: Callable[[str], Source] = read_source
         self.gate: Gate | None = None
@@ -111,10 +111,10 @@ def command(
     output = Output(shared["quiet"])
     if STDIN in paths:
         name = os.path.abspath(stdin_filename or "<stdin>")
-        run = Run(settings_from([name], shared), output)
+        run = Run(settings_from([name], shared), output, shared["jobs"])
         reports = _stdin_reports(run, name)
     else:
-        run = Run(settings_from(paths, shared), output)
+        run = Run(settings_from(paths, shared), output, shared["jobs"])
         run.gate = _gate(run, paths, shared)
         reports = _file_reports(run, paths, shared, output_format)
     if shared["add_ignores"]:
@@ -142,7 +142,7 @@ def _file_reports(run: Run, paths: tuple[str, ...], shared: dict[str, Any], outp
     if not run.gate:
         return run.output.progress(checker.check(files), "checked")
     reports = run.gate.check(files, checker)
-    return run.gate.judged(run.output.progress(reports, "checked"), shared["jobs"])
+    return run.gate.judged(run.output.progress(reports, "checked"), run.jobs)
 
 
 def _refuse_mix(paths: tuple[str, ...], given: dict[str, Any]) -> None:

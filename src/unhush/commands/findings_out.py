@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
+from ..codemods.source import DecodeFailure
 from ..output import Failure
 
 if TYPE_CHECKING:
     from ..codemods.fixes import Replacement
     from ..codemods.model import FileReport, Finding
+    from ..codemods.settings import Settings
+    from ..codemods.source import Source
     from ..reports.ci import Links
     from ..reports.standing import Standing
     from .check import Run
@@ -20,6 +24,7 @@ FORMATS = ("text", "concise", "json", "jsonl", "github", "gitlab", "junit", "mar
 # Programs want plain order of names; for people files are shown in the order of a walk, which can begin at once.
 SORTED_BY_NAME = ("json", "jsonl", "gitlab", "junit", "markdown", "sarif", "html")
 LINKED = ("markdown", "html")
+_FILES = 4  # whose fixes a process is asked for at a time
 
 
 def render(
@@ -67,18 +72,25 @@ def _for_pipelines(
 
 
 def _sarif(run: Run, reports: Iterable[FileReport]) -> Iterator[str]:
+    from ..codemods.pool import map_files
     from ..codemods.rules import all_rules
     from ..reports import sarif
     from ..version import __version__
 
     rules = [rule for code, rule in all_rules().items() if code in run.nearest.codes]
-    return sarif.render(reports, run.errors, rules, run.settings.root, __version__, lambda report: _fixes(run, report))
+    # Fixes cost many times what findings do: once all are found, the processes divide them anew.
+    fixes = partial(_fixes, run.read, run.settings)
+    found = map_files(fixes, list(reports), run.jobs, lost=_no_fixes, warn=run.output.error, chunk=_FILES)
+    return sarif.render(found, run.errors, rules, run.settings.root, __version__)
 
 
-def _fixes(run: Run, report: FileReport) -> Sequence[tuple[Replacement, ...]]:
+def _no_fixes(report: FileReport, reason: str) -> list[tuple[Replacement, ...]]:
+    return [()] * len(report.findings)
+
+
+def _fixes(read: Callable[[str], Source], settings: Settings, report: FileReport) -> Sequence[tuple[Replacement, ...]]:
     """The replacements of a report's findings. LibCST is imported with the first file that has any."""
     from ..codemods.perfile import settings_for
-    from ..codemods.source import DecodeFailure
 
     none: list[tuple[Replacement, ...]] = [()] * len(report.findings)
     if not any(finding.fix == "safe" for finding in report.findings):
@@ -86,10 +98,10 @@ def _fixes(run: Run, report: FileReport) -> Sequence[tuple[Replacement, ...]]:
     from ..codemods.fixes import replacements
 
     try:
-        data = run.read(report.filename).data
+        data = read(report.filename).data
     except (OSError, DecodeFailure):  # it has changed since it was checked
         return none
-    return replacements(data, report.filename, settings_for(report.filename, run.settings), report.findings)
+    return replacements(data, report.filename, settings_for(report.filename, settings), report.findings)
 
 
 def _html(run: Run, reports: Iterable[FileReport], base: str, link_base: str | None, age: bool) -> Iterator[str]:
