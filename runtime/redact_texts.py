@@ -130,10 +130,9 @@ _PLACEHOLDER = re.compile(
     r"(?i)none|null|nil|undefined|true|false|str|int|bytes|bool|any|string|optional|\*+|x{3,}|\.+|-+|"
     r"\[(?:redacted|filtered|masked|hidden)\]|<[\w -]+>|%s|%\(\w+\)s|\$\{?[\w.:-]*\}?|\{\{?[\w. -]*\}{0,2}"
 )
-# The source lines of a traceback: they hold code, in which only literals are secrets.
-_CODE = re.compile(
-    r"""^[ |+]*+File "[^"\n]*+", line [0-9]++[^\n]*+\n((?:(?:[ ]*\|[ ])?[ ]{4}[^\n]*+\n?)*+)""", re.MULTILINE
-)
+# The source lines of a traceback: they hold code, in which only literals are secrets. They stand deeper than their
+# file's line, in the margin of an exception group too; the exception's own line does not, and is no code.
+_CODE = re.compile(r"""^([ |+]*+)File "[^"\n]*+", line [0-9]++[^\n]*+\n((?:\1[ ]{2}[^\n]*+\n?)*+)""", re.MULTILINE)
 
 
 def _mask_named(text: str) -> str:
@@ -249,7 +248,7 @@ def _code_spans(text: str) -> list[tuple[int, int]]:
     """Where source lines stand, the first ones last."""
     if 'File "' not in text:
         return []
-    return [match.span(1) for match in _CODE.finditer(text)][::-1]
+    return [match.span(2) for match in _CODE.finditer(text)][::-1]
 
 
 def _inside(spans: list[tuple[int, int]], at: int) -> bool:

@@ -195,6 +195,32 @@ def test_a_secret_within_a_literal_of_a_source_line_is_masked() -> None:
     assert redact_text(line.format("hunter2")) == line.format(MASK)
 
 
+def test_messages_in_the_margin_of_an_exception_group_are_no_source_lines() -> None:
+    """Of a group's members, however deep, the messages are masked as any text's, and the source lines as code."""
+
+    def fail(password: str) -> None:
+        raise RuntimeError(f"login failed, password={password}")
+
+    def grouped(depth: int) -> Exception:
+        try:
+            fail(password="hun" + "ter2")
+        except RuntimeError as error:
+            group: Exception = error
+        for _ in range(depth):
+            group = ExceptionGroup("jobs", [group])
+        return group
+
+    for depth in range(5):
+        text = "".join(traceback.format_exception(grouped(depth)))
+        assert 'fail(password="hun" + "ter2")' in text
+        assert text.count("hunter2") == 1
+        redacted = redact_text(text)
+        assert f"login failed, password={MASK}\n" in redacted
+        assert 'fail(password="' in redacted
+    code = '  | File "a.py", line 1, in f\n  |   connect(user, password=given)\n  | ValueError: password=given\n'
+    assert redact_text(code) == code.replace("ValueError: password=given", f"ValueError: password={MASK}")
+
+
 def test_tracebacks_of_ordinary_errors_are_left_alone() -> None:
     """Code that handles secrets by variable is no secret; a literal in it, and the message, are."""
 
