@@ -30,7 +30,7 @@ def run() -> int:
     except click.ClickException as error:
         from .output import Failure
 
-        print(f"error: {error.format_message()}", file=sys.stderr)
+        print(f"error: {' '.join(map(str.strip, error.format_message().splitlines()))}", file=sys.stderr)
         sys.exit(error.exit_code if isinstance(error, Failure) else 2)
     except click.Abort:
         print("interrupted", file=sys.stderr)

@@ -329,6 +329,23 @@ def test_export_and_import(cli, queue, tmp_path):
     )
 
 
+def test_an_export_replaces_nothing_but_files(cli, queue, tmp_path):
+    """A folder, a pipe or a device under the name of an export is told in one line, and left as it is."""
+    add(queue)
+    (tmp_path / "folder").mkdir()
+    names = ["folder", ".", "..", "/", ""]
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        names.append("pipe")
+    for name in names:
+        done = cli("dlq", "export", "-o", name)
+        assert (done.code, done.out) == (2, "")
+        assert done.err == f"error: {name or '.'} can't be written: it is there, and is no regular file\n"
+    assert (tmp_path / "folder").is_dir()
+    assert not (tmp_path / "pipe").is_file()
+    assert cli("dlq", "export", "-o", "file").code == 0
+
+
 def test_drain(cli, queue, tmp_path):
     """What waits in the spool is stored; a damaged line is kept aside and makes exit code 1."""
     from unhush.runtime import DeadLetterQueue

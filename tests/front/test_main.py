@@ -43,6 +43,10 @@ def test_help_lists_the_commands_in_order_of_work(unhush):
             "error: unknown rule 'silent-bare-exept'; did you mean 'silent-bare-except'?\n",
         ),
         (["rule"], "error: name one rule (see `unhush rules`), or say --all\n"),
+        (
+            ["dlq", "token", "create", "ann"],
+            "error: Missing option '--role'. Choose from: viewer, operator\n",  # click writes four lines
+        ),
         (["rule", "UNH102", "--all"], "error: name one rule (see `unhush rules`), or say --all\n"),
     ],
 )

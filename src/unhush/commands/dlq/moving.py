@@ -39,7 +39,7 @@ def export_letters(desk: Desk, /, target: str, **given: Any) -> int:
             with written_whole(Path(target)) as file:
                 count = desk.queue.export(file, asked)
         except OSError as error:
-            raise Failure(f"{target} can't be written: {error.strerror or error}") from error
+            raise Failure(f"{Path(target)} can't be written: {error.strerror or error}") from error
     if desk.as_json and target != STDIO:
         desk.tell({"exported": count}, [])
     else:
@@ -49,9 +49,14 @@ def export_letters(desk: Desk, /, target: str, **given: Any) -> int:
 
 @contextmanager
 def written_whole(target: Path) -> Iterator[IO[str]]:
-    """A text file that takes the target's place, of mode 0600 and on the disk, unless an error is raised."""
+    """A text file that takes the target's place, of mode 0600 and on the disk, unless an error is raised.
+
+    Raises OSError; also where the target is there and no file, for a folder, a pipe or a device is not to be replaced.
+    """
     from ...runtime.disk import sync_folder
 
+    if target.exists() and not target.is_file():
+        raise OSError("it is there, and is no regular file")
     draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
