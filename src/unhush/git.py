@@ -65,9 +65,10 @@ class Repository:
         except FileNotFoundError as error:
             raise GitFailure("git is not installed") from error
         if done.returncode not in fine:
-            first = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
+            first, *further = done.stderr.decode("utf-8", "replace").strip().split("\n")
             reason = first.removeprefix("fatal: ") or f"git {args[0]} ended with exit code {done.returncode}"
-            raise GitFailure(f"{self._folder}: {reason}")
+            advice = next((f": run `{line.strip()}`" for line in further if line.startswith("\tgit ")), "")
+            raise GitFailure(f"{self._folder}: {reason}{advice}")
         return done.stdout
 
     def commit(self, name: str) -> str | None:

@@ -56,6 +56,9 @@ def hooks_of(text: str) -> Document:
     repos = document.get("repos") if isinstance(document, dict) else None
     if not isinstance(repos, list) or not all(isinstance(repo, dict) for repo in repos):
         raise Refusal("is no configuration of pre-commit: it has no list of repos")
+    for number, repo in enumerate(repos, 1):
+        if not isinstance(repo.get("hooks") or [], list):
+            raise Refusal(f"is no configuration of pre-commit: repo {number} has no list of hooks")
     return dict(document)
 
 
@@ -135,16 +138,21 @@ def _last_item(text: str, entry: str) -> str:
     lines = text.splitlines(keepends=True)
     first = lines[repos.value[0].start_mark.line]
     depth = len(first) - len(first.lstrip(" "))
-    end = _last_row(repos) + 1
+    end = _last_row(text, repos) + 1
     added = "".join(f"{' ' * depth}{line}" for line in entry.splitlines(keepends=True))
     return "".join([*lines[:end], added, *lines[end:]])
 
 
-def _last_row(node: Any) -> int:
-    """The row of a node's last word; a collection's own end lies behind the blanks and comments that follow it."""
-    inner = node.value if isinstance(node.value, list) else []
-    if inner and not node.flow_style:
-        last = inner[-1]
-        return _last_row(last[1] if isinstance(last, tuple) else last)
-    row: int = node.end_mark.line
-    return row - 1 if node.end_mark.column == 0 and row > node.start_mark.line else row
+def _last_row(text: str, node: Any) -> int:
+    """The row of a node's last word; its own end lies behind the blanks and comments that follow it.
+
+    Asked of the events, for in the tree an alias stands where its anchor does.
+    """
+    import yaml
+
+    row = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        start, end = event.start_mark, event.end_mark
+        if start.index < end.index and node.start_mark.index <= start.index < node.end_mark.index:
+            row = max(row, end.line - (end.column == 0 and end.line > start.line))
+    return row

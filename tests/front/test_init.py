@@ -111,6 +111,24 @@ def test_without_git_there_is_no_hook(write_tree: Write, unhush: Run, monkeypatc
     assert sorted(contents(folder)) == ["store.py", "unhush-baseline.txt", "unhush.toml"]
 
 
+def test_a_repository_that_git_refuses_is_not_taken_for_none(
+    repository: Callable[..., Path], unhush: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where git does not trust the folder, one line says how to make it, and nothing is written; then all is."""
+    folder = repository()
+    before = contents(folder)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # what git's own tests use
+    result = unhush("init")
+    errors = result.stderr.decode().splitlines()
+    assert (result.returncode, result.stdout, contents(folder)) == (2, b"", before)
+    assert len(errors) == 1
+    assert "dubious ownership" in errors[0]
+    assert f"git config --global --add safe.directory {folder}" in errors[0]
+    monkeypatch.delenv("GIT_TEST_ASSUME_DIFFERENT_OWNER")
+    assert unhush("init").returncode == 0
+    assert contents(folder) != before
+
+
 BAD = {
     "broken TOML": ("pyproject.toml", "[project\n", "not valid TOML"),
     "dotted settings": ("pyproject.toml", '[tool]\nunhush = { min-severity = "low" }\n', "by hand"),
@@ -119,6 +137,12 @@ BAD = {
     "broken YAML": (".pre-commit-config.yaml", "repos: [\n", "not valid YAML"),
     "another file": (".pre-commit-config.yaml", "- id: a\n", "is no configuration of pre-commit"),
     "hooks on one line": (".pre-commit-config.yaml", "repos: [{repo: a, hooks: [{id: a}]}]\n", "by hand"),
+    "hooks that are no list": (
+        ".pre-commit-config.yaml",
+        "repos:\n- repo: a\n  hooks: 3\n",
+        "repo 1 has no list of hooks",
+    ),
+    "hooks that hold themselves": (".pre-commit-config.yaml", "repos: &r\n- repo: a\n  hooks: *r\n", "by hand"),
     "mixed line ends": ("pyproject.toml", b"[project]\r\nname = 'a'\n", "line ends"),
     "a folder": (".pre-commit-config.yaml/file", "", "can't be read"),
     "a baseline of something else": ("unhush-baseline.txt", "hello\n", "is no baseline"),
@@ -214,7 +238,14 @@ def test_settings_are_added_to_any_toml(
 @pytest.mark.parametrize("depth", [0, 2, 4])
 @pytest.mark.parametrize("end", ["", "\n", "\n\n# the end\n", "\nfail_fast: true\n"])
 @pytest.mark.parametrize(
-    "last", ["  - id: a", "  - id: a\n    args: [--x,\n      y]", "  - id: a\n    exclude: |-\n      x\n      y"]
+    "last",
+    [
+        "  - id: a",
+        "  - id: a\n    args: [--x,\n      y]",
+        "  - id: a\n    exclude: |-\n      x\n      y",
+        "  - &a\n    id: a\n    args: &x [--x]\n  - *a",
+        "  - id: a\n    args: &x [--x]\n  - id: b\n    args: *x",
+    ],
 )
 def test_hooks_are_added_to_any_list(depth: int, end: str, last: str) -> None:
     """However deep the list stands and whatever follows it, the hook becomes its last item and all else stays."""

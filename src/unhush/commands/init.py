@@ -11,7 +11,7 @@ import click
 
 from ..baseline import DEFAULT, load
 from ..config import Nearest
-from ..configfile import NAMES, PYPROJECT
+from ..configfile import NAMES, PYPROJECT, upward
 from ..git import GitFailure, Repository
 from ..insertion import Refusal, has_hook, hooks_of, with_hook, with_setting
 from ..options import jobs_option, quiet_option, version_option
@@ -75,10 +75,16 @@ def _has_password(url: str) -> bool:
 
 
 def _top() -> str | None:
-    """The root of the git repository around the working directory, None where there is none."""
+    """The root of the git repository around the working directory, None where there is none.
+
+    Raises GitFailure where there is one that git refuses, as that of another user.
+    """
     try:
         return Repository(os.getcwd()).top
-    except GitFailure:
+    except GitFailure as error:
+        is_there = any(os.path.lexists(os.path.join(folder, ".git")) for folder in upward(os.getcwd()))
+        if is_there and "not a git repository" not in str(error):
+            raise
         return None
 
 
