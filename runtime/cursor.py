@@ -33,6 +33,14 @@ def from_cursor(cursor: str, asked: Any, read: Callable[[str], T]) -> T:
     return position
 
 
+def id_in(cursor: str) -> str:
+    """The id that a cursor of nothing but an id is. Raises BadCursor for any other text."""
+    try:
+        return read_id(cursor)
+    except ValueError as error:
+        raise BadCursor(_PROBLEM) from error
+
+
 def read_id(text: str) -> str:
     """An id as the database writes it. Raises ValueError for what is none."""
     return str(UUID(text))

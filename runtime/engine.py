@@ -59,6 +59,7 @@ SET @unhush_idle = {idle} /*M!100300 ,
     SESSION idle_transaction_timeout = IF(@@idle_transaction_timeout = 0, {idle}, @@idle_transaction_timeout) */
 """
 LEAST_IDLE_SECONDS = 5
+MOST_IDLE_SECONDS = 14 * 24 * 3600  # PostgreSQL takes no more than 24 days
 _CONNECT_ARGUMENTS: dict[str, dict[str, Any]] = {
     "psycopg": _LIBPQ,
     "psycopg2": _LIBPQ,
@@ -137,7 +138,7 @@ def _prepare(engine: Engine, idle_seconds: float | None = None) -> None:
         _prepare_sqlite(engine)
         return
     _ping_the_idle(engine)
-    idle = None if idle_seconds is None else max(LEAST_IDLE_SECONDS, math.ceil(idle_seconds))
+    idle = None if idle_seconds is None else min(max(LEAST_IDLE_SECONDS, math.ceil(idle_seconds)), MOST_IDLE_SECONDS)
     if engine.dialect.name == "postgresql":
         _set_at_first(engine, _SERVER_SIDE.format(idle_ms="" if idle is None else idle * 1000))
     elif idle is not None:

@@ -58,7 +58,7 @@ def checked(limits: Limits) -> Limits:
         if name not in Limits.__annotations__:
             raise TypeError(f"unknown limit {name!r}: there are {' and '.join(Limits.__annotations__)}")
         if limit is not None:
-            _seconds(name, limit, 0)  # type: ignore[arg-type]
+            seconds(name, limit, 0)  # type: ignore[arg-type]
     return limits
 
 
@@ -92,7 +92,7 @@ class Heartbeats:
         check_text("name", name)
         check_text("jobs_table", jobs_table)
         check_text("key_column", key_column)
-        self.every = _seconds("every", every, LEAST_EVERY)
+        self.every = seconds("every", every, LEAST_EVERY)
         self._database = database
         self._name = name
         self._patience = patience
@@ -351,7 +351,8 @@ def _withdrawn(beat: Beat) -> Iterator[None]:
         raise
 
 
-def _seconds(name: str, value: float, least: float) -> float:
+def seconds(name: str, value: float, least: float = 0) -> float:
+    """The value, where it is a length of time that databases know. Raises ValueError."""
     if value > MOST_SECONDS:
         raise ValueError(f"{name} must be less than a hundred years")
     if not math.isfinite(value) or value < least or value == 0:

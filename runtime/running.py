@@ -12,6 +12,8 @@ from sqlalchemy import Connection, select
 from . import beats, watching
 from .beat_tables import RUNNING, jobs, processes
 from .columns import database_now
+from .cursor import id_in
+from .letters import check_text
 from .states import state_of
 
 PAGE = 500  # rows that are read at once
@@ -60,7 +62,12 @@ def list_jobs(
     limit: int = 50,
     cursor: str | None = None,
 ) -> JobPage:
-    """Jobs that run, of a kind or in a state where these are said; with `ended` those that ended too."""
+    """Jobs that run, of a kind or in a state where these are said; with `ended` those that ended too.
+
+    Raises DeadLetterError for a kind that no column holds, and BadCursor for a cursor that no page gave.
+    """
+    check_text("kind", kind, most=None)
+    cursor = None if cursor is None else id_in(cursor)
     now = beats.read_clock(connection, database_now)
     rows = _ROWS.order_by(jobs.c.id).limit(PAGE)
     if kind is not None:
@@ -82,7 +89,9 @@ def list_jobs(
 
 
 def get_jobs(connection: Connection, job_id: str, *, stuck_after: float, kind: str | None = None) -> Sequence[Job]:
-    """The jobs with that id: one of each kind."""
+    """The jobs with that id: one of each kind. Raises DeadLetterError for what no column holds."""
+    check_text("the job's id", job_id, most=None)
+    check_text("kind", kind, most=None)
     now = beats.read_clock(connection, database_now)
     rows = _ROWS.where(jobs.c.job_id == job_id).order_by(jobs.c.kind)
     if kind is not None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .beat_errors import HeartbeatError
 from .core import check_scheme
 from .flags import PROBE, Flag, State
-from .heartbeat import FLAG
+from .heartbeat import FLAG, seconds
 from .telling import log
 
 if TYPE_CHECKING:
@@ -100,14 +100,12 @@ class Watchdog:
     ) -> None:
         if isinstance(database, str):
             check_scheme(database)
-        if not stuck_after > 0:
-            raise ValueError("stuck_after must be a number of seconds above 0")
-        self.stuck_after = stuck_after
+        self.stuck_after = seconds("stuck_after", stuck_after)
         self.actions = dict(actions or {})
         for kind, action in self.actions.items():
             if not callable(action) and action not in (REPORT, REQUEUE, DEAD_LETTER):
                 raise ValueError(f"the action for {kind!r} must be report, requeue, dead_letter or a function")
-        self.every = stuck_after / 4 if every is None else every
+        self.every = seconds("every", stuck_after / 4 if every is None else every)
         self.max_rescues = max_rescues
         self.brake_share = brake_share
         self.brake_least = brake_least

@@ -76,6 +76,20 @@ def test_one_job_is_shown(cli: Cli, with_jobs: str) -> None:
     assert (missing.code, missing.out, missing.err) == (1, "", "error: there is no job '99'\n")
 
 
+def test_words_that_no_column_holds_are_refused(cli: Cli, with_jobs: str) -> None:
+    """A cursor that no page gave, and half a surrogate pair in an id or kind, are one line, on any database."""
+    no_text = "holds NUL or half a surrogate pair, which no database stores"
+    for arguments, line in (
+        (["list", "--cursor", "x"], "the cursor is not one of this list: leave it out to begin at the first page"),
+        (["list", "--kind", "\udcff"], f"kind {no_text}"),
+        (["show", "\udcff"], f"the job's id {no_text}"),
+        (["show", "42", "--kind", "\udcff"], f"kind {no_text}"),
+    ):
+        ended = cli("jobs", *arguments)
+        assert (ended.code, ended.out, ended.err) == (2, "", f"error: {line}\n")
+    assert cli("jobs", "show", "42", "--kind", "mail").code == 0
+
+
 def test_watchdog_looks_once(cli: Cli, with_jobs: str) -> None:
     """A run tells what it saw, with exit code 1 where that is bad; a later one acts, where an action says so."""
     engine = create_engine(with_jobs)
@@ -126,6 +140,9 @@ def test_watchdog_of_an_app(cli: Cli, with_jobs: str, tmp_path: Any) -> None:
         (["watchdog", "once"], "there is no SQLite file 'unhush.db'; `unhush db upgrade` makes it"),
         (["watchdog", "once", "--url", "hush-1"], "--url: that is no database URL, such as postgresql://user@host/name"),
         (["watchdog", "once", "--action", "mail=stop"], "'mail=stop' is not KIND=report, KIND=requeue or KIND=dead_letter"),
+        (["watchdog", "once", "--stuck-after", "nan"], "Invalid value for '--stuck-after': 'nan' is no number of seconds"),
+        (["watchdog", "once", "--stuck-after", "1e300"], "Invalid value for '--stuck-after': 1e+300 is not in the range"),
+        (["watchdog", "run", "--every", "inf"], "Invalid value for '--every': inf is not in the range"),
         (["watchdog", "once", "--app", "mine"], "--app: 'mine' names no watchdog: say module:attribute"),
     ],
 )  # fmt: skip

@@ -25,9 +25,24 @@ FOUND, NONE = 0, 1
 STATES = ("alive", "late", "stalled", "stuck", "lost", "rescuing", "given_away", "finished", "failed", "parked")
 CLEAR = "\033[H\033[2J"
 
+
+class Seconds(click.FloatRange):
+    """Seconds, more than none and less than a hundred years, as runtime/heartbeat.py has them."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 100 * 365 * 24 * 3600, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Refuses NaN too, which is in any range."""
+        number: float = super().convert(value, param, ctx)
+        if number != number:
+            self.fail(f"{value!r} is no number of seconds", param, ctx)
+        return number
+
+
 stuck_after_option = click.option(
     "--stuck-after",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(),
     default=60.0,
     show_default=True,
     metavar="SECONDS",
@@ -120,9 +135,10 @@ def _tell(output: Output, as_json: bool, page: Any) -> None:
 @contextmanager
 def _one_line() -> Iterator[None]:
     """What a user can put right, as one line."""
+    from ..runtime.letters import DeadLetterError
     from ..sql.errors import SchemaProblem
 
     try:
         yield
-    except SchemaProblem as problem:
+    except (SchemaProblem, DeadLetterError) as problem:
         raise Failure(str(problem)) from problem

@@ -14,7 +14,7 @@ import click
 
 from ..database import database_url, demand_file, json_option, needs_runtime, told, url_option
 from ..output import Failure, Output
-from .jobs import stuck_after_option
+from .jobs import Seconds, stuck_after_option
 
 if TYPE_CHECKING:
     from ..runtime.watchdog import Watchdog
@@ -44,7 +44,7 @@ _OPTIONS = (
     click.option("--app", metavar="MODULE:ATTR", help="Your configured Watchdog, with its hooks, in place of these options."),
     click.option("--action", "actions", multiple=True, callback=_actions, metavar="KIND=ACTION", help="What is done with jobs of a kind."),
     stuck_after_option,
-    click.option("--every", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Between two runs (default: a quarter)."),
+    click.option("--every", type=Seconds(), metavar="SECONDS", help="Between two runs (default: a quarter)."),
 )  # fmt: skip
 
 

@@ -464,8 +464,18 @@ def test_wrong_words_are_refused(engine: Engine) -> None:
     """An action that is none, and a threshold of nothing, are refused when the watchdog is made."""
     with pytest.raises(ValueError, match="the action for 'mail' must be report, requeue, dead_letter or a function"):
         Watchdog(engine, actions={"mail": "restart"})
-    with pytest.raises(ValueError, match="stuck_after must be"):
-        Watchdog(engine, stuck_after=0)
+    for seconds in (0, -1.0, float("nan"), float("inf"), 1e300):
+        with pytest.raises(ValueError, match="stuck_after must be"):
+            Watchdog(engine, stuck_after=seconds)
+        with pytest.raises(ValueError, match="every must be"):
+            Watchdog(engine, every=seconds)
+
+
+def test_a_threshold_of_years_is_served(engine: Engine) -> None:
+    """A threshold beyond what a server takes for its own timeouts is one: who waits for years may."""
+    with Watchdog(engine.url, stuck_after=50 * 365 * 24 * 3600.0) as watchdog:
+        assert watchdog.run_once() == []
+        assert watchdog.run_once() == []
 
 
 def test_missing_tables_are_told(tmp_path: Any) -> None:
