@@ -16,7 +16,10 @@ def second_connection(url: URL) -> Iterator[Any]:
     import psycopg
 
     with psycopg.connect(**arguments(url), autocommit=True) as connection:
+        # A role's own limits are meant for its migrations: here they would end what holds a lock, or waits for one.
         connection.execute("SET statement_timeout = '60s'")
+        connection.execute("SET lock_timeout = 0")
+        connection.execute("SET idle_in_transaction_session_timeout = 0")
         yield connection
 
 

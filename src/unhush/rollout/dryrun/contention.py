@@ -161,6 +161,7 @@ class _Waiting:
         self.seconds = 0.0
         self._work, self._run, self._whole = work, run, whole
         work.look = PlainLook(work)
+        work.plain("SET idle_in_transaction_session_timeout = 0")  # a busy machine may let it idle
         self._pool = ThreadPoolExecutor(1, "unhush-dry-run-migration")
         self._done = self._pool.submit(self._go)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 COUNTED = 2**30  # bytes up to which rows are counted, and not estimated
 _TABLES = """
 SELECT quote_ident(nspname) || '.' || quote_ident(relname), reltuples::bigint, pg_total_relation_size(c.oid),
-    reltuples >= 0 AND (relpages > 0 OR EXISTS (
+    has_schema_privilege(n.oid, 'usage') AND has_table_privilege(c.oid, 'select'), reltuples >= 0 AND (relpages > 0 OR EXISTS (
         SELECT 1 FROM pg_stat_user_tables s WHERE s.relid = c.oid AND (last_analyze IS NOT NULL OR last_autoanalyze IS NOT NULL)))
 FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
 WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' AND relkind IN ('r', 'm') ORDER BY 1
@@ -66,12 +66,9 @@ def _system_identifier(connection: Connection, dialect: str) -> str | None:
 def _postgresql(connection: Connection) -> tuple[int, list[dict[str, Any]]]:
     size = connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one()
     tables = []
-    for name, estimate, bytes_, analyzed in connection.exec_driver_sql(_TABLES).all():
+    for name, estimate, bytes_, readable, analyzed in connection.exec_driver_sql(_TABLES).all():
         rows, counted = (estimate if analyzed else None), False
-        if (
-            size <= COUNTED
-            and connection.exec_driver_sql("SELECT has_table_privilege(%s, 'select')", (name,)).scalar_one()
-        ):
+        if size <= COUNTED and readable:
             rows, counted = connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one(), True
         tables.append({"name": name, "rows": rows, "counted": counted, "bytes": bytes_, "statistics": analyzed})
     return size, tables

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...runtime.redact import redact_text
-from .sampling import Gate, Sampler, named
+from .sampling import LOOKING_MS, Gate, Sampler, named
 from .watch import Facts, Watched
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class PostgresLook:
         }
         self._flushes = work.connection.info.server_version >= 150000
         work.connection.add_notice_handler(self._noticed)
+        work.plain("SET idle_in_transaction_session_timeout = 0")  # it idles only while we look
 
     def _noticed(self, diagnostic: Any) -> None:
         self._notices.append(
@@ -96,10 +97,9 @@ class PostgresLook:
         self._counts = self._seen_counts()
         self._held = self._locks()
         if not self._whole:
-            gate = self._gate(statement)
-            self._timeout = self._lock_timeout()
-            if gate:  # which must not be what makes the statement give up
-                self._work.plain("SET lock_timeout = 0")
+            gate, self._timeout = self._gate(statement), self._lock_timeout()
+            if gate and self._timeout:  # the gate must not be what makes the statement give up
+                self._work.plain(f"SET lock_timeout = {self._longer()}")
             self._sampler = Sampler(self._observer, self._pid, self._locks, gate)
 
     def kept(self) -> bool:
@@ -111,9 +111,9 @@ class PostgresLook:
         now = self._locks()
         if self._sampler is not None:
             now |= self._sampler.stop()
-            if self._sampler.gated and not self._work.lost:
-                self._work.plain(f"SET lock_timeout = {self._timeout}")
             self._sampler = None
+            if not self._work.lost and self._lock_timeout() == self._longer():  # else the statement set it
+                self._work.plain(f"SET lock_timeout = {self._timeout}")
         facts: Facts = {"notices": list(self._notices), "shared": self._shared_writes(now)}
         if failed:
             return {**facts, "locks": self._taken(now, self._relations)}
@@ -139,8 +139,19 @@ class PostgresLook:
         found = self._relations.values()
         tables = {oid: one.name for oid, one in self._relations.items() if one.kind in "rp"}
         pairs = [(one.bare, tables[oid]) for one in found if (oid := one.table or one.oid) in tables]
-        wanted = named(statement, pairs)
-        return Gate(self._url, wanted) if wanted else None
+        groups: dict[str, list[str]] = {name: [] for name in named(statement, pairs)}
+        above = dict(self._observer.execute("SELECT inhrelid, inhparent FROM pg_inherits").fetchall()) if groups else {}
+        for oid, name in tables.items() if groups else ():
+            top: int | None = oid
+            while top is not None and tables.get(top) not in groups:
+                top = above.get(top)
+            if top is not None:
+                groups[tables[top]].append(name)
+        return Gate(self._url, groups.values()) if groups else None
+
+    def _longer(self) -> int:
+        """The statement's own lock_timeout and what our look may take, in ms."""
+        return min(self._timeout + LOOKING_MS, 2**31 - 1)
 
     def _lock_timeout(self) -> int:
         return int(self._work.query("SELECT setting FROM pg_settings WHERE name = 'lock_timeout'")[0][0])
