@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import sys
 
 import pytest
@@ -270,10 +272,17 @@ def test_a_base_beside_the_change_is_refused(project):
 
 
 def test_outside_of_a_repository_there_is_no_evidence(tmp_path, unhush):
-    """Where git knows nothing, the command says so in one line."""
-    done = unhush("rollout", "prepare", "--base", "HEAD")
+    """Where git knows nothing, the commands say so in one line, and what to do; a repository without commits is told apart."""
+    for words in (("rollout", "prepare", "--base", "HEAD"), ("harden",)):
+        done = unhush(*words)
+        assert done.returncode == 1
+        assert re.fullmatch(
+            rb"error: \S+ is in no git repository, and .*: run `git init` there, then commit\n", done.stderr
+        )
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    done = unhush("harden")
     assert done.returncode == 1
-    assert b"git knows no commit 'HEAD' here" in done.stderr
+    assert re.fullmatch(rb"error: git knows no commit 'HEAD' here, for the repository in \S+ has none.*\n", done.stderr)
 
 
 def test_verify_without_a_plan_names_what_to_do(project):

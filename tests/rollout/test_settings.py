@@ -128,3 +128,14 @@ def test_the_table_must_be_one(table):
     """A roll-out that is no table is refused."""
     with pytest.raises(ConfigError, match="rollout must be a table"):
         table("rollout = 1", head="[tool.unhush]\n")
+
+
+def test_an_environment_is_a_name_and_no_path(project):
+    """A name that no database can have is wrong use, and writes nothing; one that fits gets as far as the plan."""
+    for words in (("approve", "--role", "operator"), ("verify",)):
+        for name in ("../elsewhere", "/tmp", "Production", ""):
+            done = project.unhush("rollout", *words, "--environment", name)
+            assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+            assert "'--environment': lower case letters" in done.stderr
+        assert project.unhush("rollout", *words, "--environment", "eu-1").returncode == 3
+    assert not (project.root / "rollout" / "elsewhere").exists()

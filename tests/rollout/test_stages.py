@@ -795,3 +795,15 @@ def test_gated_database(project: Project, tmp_path: Path) -> None:
     assert project.unhush("db", "downgrade", "--to", "0", "--yes", **where).returncode == 0
     said = [entry["act"] for entry in audit.entries(project.root)]
     assert said == ["named", "db.upgrade.refused", "advance.refused", "db.downgrade"]
+
+
+def test_an_environment_that_is_gated_later(project: Project, tmp_path: Path) -> None:
+    """A name that the settings list as gated only after it was given needs approvals from then on."""
+    where = {"UNHUSH_DATABASE_URL": f"sqlite:///{tmp_path}/eu.db"}
+    assert project.unhush("rollout", "init", "--environment", "eu", **where).returncode == 0
+    assert "needs no approvals" in project.unhush("rollout", "status", **where).stdout
+    project.write("pyproject.toml", '[tool.unhush]\n[tool.unhush.rollout]\ngated = ["eu"]\n')
+    assert "(needs approvals)" in project.unhush("rollout", "status", **where).stdout
+    assert project.unhush("db", "upgrade", **where).returncode == 3
+    project.write("pyproject.toml", "[tool.unhush]\n[tool.unhush.rollout]\n")
+    assert project.unhush("db", "upgrade", **where).returncode == 0

@@ -66,7 +66,7 @@ class Outcome:
 
 def see(case: Case, wanted: int | None = None) -> Seen:
     """Looks at everything that the next stage needs. Changes nothing. Raises Refused where nothing was begun at all."""
-    named = environment.demand(case.engine)
+    named = environment.demand(case.engine, case.settings.gated)
     with case.engine.connect() as connection:
         found, now = stand.read(connection), stand.now(connection)
         changed = turned_off(connection, found)

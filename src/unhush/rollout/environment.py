@@ -37,23 +37,26 @@ def valid_name(name: str) -> bool:
     return bool(_NAME.match(name))
 
 
-def read(connection: Connection) -> Environment | None:
-    """The environment of a database; None where it was given no name."""
+def read(connection: Connection, gated: Iterable[str] = ()) -> Environment | None:
+    """The environment of a database; None where it was given no name.
+
+    It is gated where it was when it was named, and where `gated`, the setting as it is now, lists it.
+    """
     if not inspect(connection).has_table(environments.name):
         return None
     row = connection.execute(select(environments.c.name, environments.c.gated)).one_or_none()
-    return None if row is None else Environment(row.name, bool(row.gated) or row.name == PRODUCTION)
+    return None if row is None else Environment(row.name, bool(row.gated) or row.name in {PRODUCTION, *gated})
 
 
-def of(engine: Engine) -> Environment | None:
+def of(engine: Engine, gated: Iterable[str] = ()) -> Environment | None:
     """The same for an engine."""
     with engine.connect() as connection:
-        return read(connection)
+        return read(connection, gated)
 
 
-def demand(engine: Engine) -> Environment:
+def demand(engine: Engine, gated: Iterable[str] = ()) -> Environment:
     """The environment of a database. Raises Refused where it has none."""
-    found = of(engine)
+    found = of(engine, gated)
     if found is None:
         raise Refused("this database has no name: run `unhush rollout init --environment NAME` first")
     return found
@@ -97,9 +100,12 @@ def demand_approvals(engine: Engine, act: str) -> None:
     The plan is that of the project in the working folder, where the refusal is written down too.
     """
     found = of(engine)
-    if found is None or not found.gated:
+    if found is None:
         return
-    root = settings.load(Path.cwd()).root
+    known = settings.load(Path.cwd())
+    root = known.root
+    if not found.gated and found.name not in known.gated:
+        return
     try:
         lacking = approvals.missing(root, plan.read(root), found.name)
     except Refused as refusal:

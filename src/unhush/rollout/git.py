@@ -93,8 +93,21 @@ def resolve(root: Path, ref: str) -> str:
     except RolloutProblem:
         found = ""
     if not _COMMIT.match(found):
-        raise RolloutProblem(f"git knows no commit {ref!r} here; the roll-out needs a git repository with that commit")
+        raise RolloutProblem(_unknown(root, ref))
     return found
+
+
+def _unknown(root: Path, ref: str) -> str:
+    """Why git has no commit of that name, and what to do."""
+    try:
+        git(root, "rev-parse", "--git-dir")
+    except RolloutProblem as problem:
+        if "not a git repository" not in problem.message:  # such as one of another owner
+            return problem.message
+        return f"{root} is in no git repository, and evidence belongs to a commit: run `git init` there, then commit"
+    if not git(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}", check=False):
+        return f"git knows no commit {ref!r} here, for the repository in {root} has none yet: commit first"
+    return f"git knows no commit {ref!r} here: `git log` shows those that it has, `git fetch --tags` brings others"
 
 
 def dirty(root: Path) -> list[str]:

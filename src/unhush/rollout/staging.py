@@ -67,7 +67,7 @@ def run(
     differences = [*plans.source_differences(root, found), *plans.file_differences(root, found, but=old)]
     if differences:
         raise Refused(f"the plan does not hold any more: {differences[0]}; run `unhush rollout prepare`")
-    named = environment.demand(engine)
+    named = environment.demand(engine, settings.gated)
     if named.gated:
         raise Refused(f"this database is {named.name}, which is gated: the staging half runs on another one")
     shutil.rmtree(root / evidence.FOLDER / "staging", ignore_errors=True)

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from ...database import database
 from ...output import Failure, Output
 
@@ -73,6 +75,15 @@ def tell(output: Output, case: Case, outcome: Outcome, as_json: bool) -> int:
             output.write(f"gate     {one.gate.name}: {one.verdict}: {one.why}\n" for one in bad)
         output.write(f"problem  {problem}\n" for problem in problems)
     return WRONG if problems else 0
+
+
+def named(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+    """The name of an environment, as an option gives it. Raises BadParameter for one that no database can have."""
+    from ...rollout.environment import valid_name
+
+    if not valid_name(value):
+        raise click.BadParameter("lower case letters, digits, `-` and `_`, as in staging or production")
+    return value
 
 
 def told_in_json(data: dict[str, Any]) -> str:

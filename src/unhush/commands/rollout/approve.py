@@ -10,13 +10,14 @@ import click
 
 from ...database import json_option
 from ...output import Output
+from .acting import named
 
 ROLES = ("operator", "dev-lead", "ops-oncall", "product-owner")
 
 
 @click.command("approve")
 @click.option("--role", type=click.Choice(ROLES), required=True, help="The role in which you approve.")
-@click.option("--environment", default="production", show_default=True, help="Where the plan is to go.")
+@click.option("--environment", default="production", callback=named, show_default=True, help="Where the plan is to go.")
 @click.option("--person", metavar="ADDRESS", help="Who you are (default: the name of your key on the list of signers).")
 @click.option("--key", type=click.Path(path_type=Path), help="Your SSH key; its .pub file where an agent holds it.")
 @click.option("--valid-days", type=click.IntRange(1, 90), default=14, show_default=True, help="When it expires.")

@@ -10,13 +10,16 @@ import click
 
 from ...database import json_option
 from ...output import Output
+from .acting import named
 
 if TYPE_CHECKING:
     from ...rollout.verify import Report
 
 
 @click.command("verify")
-@click.option("--environment", default="production", show_default=True, help="Whose approvals must stand.")
+@click.option(
+    "--environment", default="production", callback=named, show_default=True, help="Whose approvals must stand."
+)
 @click.option("--url", metavar="URL", help="The roll-out's database: heads of the log stand in its events, too.")
 @json_option
 @click.pass_context
