@@ -1,4 +1,4 @@
-"""What a finding is, whatever its place: hashes that moved lines, another layout and other comments leave alone."""
+"""What a finding is, whatever its place: hashes that moved lines, other layout, comments and types leave alone."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .source import DecodeFailure, Source
 
 _COMPOUND = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.TryStar, ast.With, ast.AsyncWith, ast.Match)
 _DIGITS = 10
-# Fields that depend on the layout, or on the Python that parsed, and not on what the code does.
-_SKIPPED = frozenset({"ctx", "kind", "simple", "type_comment", "type_ignores"})
+# Fields that depend on the layout, on the Python that parsed, or on what types are told, and not on what the code does.
+_SKIPPED = frozenset({"ctx", "kind", "simple", "type_comment", "type_ignores", "annotation", "returns", "type_params"})
 
 
 class Identity(NamedTuple):
@@ -116,7 +116,8 @@ def _around(node: ast.AST, path: Path) -> list[ast.AST]:
 
 
 def canonical(nodes: Sequence[ast.AST]) -> Iterator[str]:
-    """The words of a syntax tree: the same for two texts that differ in layout, quotes, comments or docstrings alone.
+    """The words of a syntax tree: the same for two texts that differ in layout, quotes, comments, docstrings or type
+    annotations alone.
 
     The same also in every Python that parses the text: what is empty has no word.
     """
@@ -125,6 +126,8 @@ def canonical(nodes: Sequence[ast.AST]) -> Iterator[str]:
         item = stack.pop()
         if isinstance(item, ast.Constant):
             yield f"{type(item.value).__name__} {_constant(item.value)}"
+        elif isinstance(item, ast.AnnAssign) and item.value:
+            stack.append(ast.Assign([item.target], item.value))
         elif isinstance(item, ast.AST):
             yield f"({type(item).__name__}"
             stack.append(_Word(")"))

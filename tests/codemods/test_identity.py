@@ -44,6 +44,16 @@ def test_layout_is_no_part_of_it(other):
     assert identity(in_function(other)) == identity(in_function(TRY, "renamed"))
 
 
+def test_type_annotations_are_no_part_of_it():
+    """Code that gets annotations keeps both hashes, in the handler and in functions around it; a bare name does not."""
+    before = "try:\n    def g(a, *b): x.a(1)\n    z = 1\nexcept Exception:\n    y = 'no'"
+    after = (
+        "try:\n    def g(a: int, *b: str) -> None: x.a(1)\n    z: int = 1\nexcept Exception:\n    y: str | None = 'no'"
+    )
+    assert identity(in_function(after)) == identity(in_function(before))
+    assert identity(in_function(after.replace("z: int", "w: int"))).around != identity(in_function(before)).around
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
