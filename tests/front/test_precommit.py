@@ -15,7 +15,6 @@ import pytest
 from unhush.version import __version__
 
 pytestmark = [
-    pytest.mark.xdist_group("pre-commit"),
     pytest.mark.skipif(not find_spec("pre_commit") or not shutil.which("git"), reason="pre-commit or git is missing"),
 ]
 IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", "dist", ".*cache*")

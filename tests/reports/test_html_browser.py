@@ -22,7 +22,6 @@ REASON = "Chromium is not installed" if CHROMIUM is None else "axe-playwright-py
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None or TESTER is None, reason=REASON),
-    pytest.mark.xdist_group("chromium"),
 ]
 
 EVIL = "/app/</script><img src=x onerror=document.title='forged'>.py"

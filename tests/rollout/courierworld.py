@@ -325,3 +325,15 @@ def world(folder: Path, dialect: str, *, real: bool, changed: Mapping[str, str] 
         made.commit("The service as it is")
         made.run("git", "tag", "v1")
         yield made
+
+
+class Leg(NamedTuple):
+    """A leg of the way that was gone: the world after it, and what was said by name."""
+
+    world: World
+    said: dict[str, Any]
+
+
+def dead(of: World) -> int:
+    """How many dead letters there are."""
+    return sum(depth["count"] for depth in of.json("dlq", "stats")["depths"] if depth["status"] == "dead")
