@@ -83,11 +83,12 @@ class AsyncDeadLetterQueue:
 
     async def get(self, letter_id: str) -> Letter:
         """The letter whole, its payload as it may be shown; notes that it was seen. Raises NoSuchLetter."""
-        from . import lookup
+        from . import acts, keeping, lookup
 
         letter = await self._read(lookup.get, letter_id)
         if letter.seen_at is None:
-            await self._write(lookup.mark_seen, letter.id)
+            with keeping.seen_or_logged(self._core.log, letter.id):
+                await acts.async_write(self.engine, lookup.mark_seen, letter.id)
         return letter
 
     async def list(

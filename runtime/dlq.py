@@ -187,11 +187,12 @@ class DeadLetterQueue:
 
     def get(self, letter_id: str) -> Letter:
         """The letter whole, its payload as it may be shown; notes that it was seen. Raises NoSuchLetter."""
-        from . import lookup
+        from . import acts, keeping, lookup
 
         letter = self._read(lookup.get, letter_id)
         if letter.seen_at is None:
-            self._write(lookup.mark_seen, letter.id)
+            with keeping.seen_or_logged(self._core.log, letter.id):
+                acts.write(self.engine, lookup.mark_seen, letter.id)
         return letter
 
     def list(

@@ -182,7 +182,11 @@ def _prepare_sqlite(engine: Engine) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
-        cursor.execute("PRAGMA journal_mode = WAL")
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except engine.dialect.loaded_dbapi.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF != _SQLITE_READONLY:
+                raise  # a file that can't be written can still be read
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.close()
 
@@ -213,7 +217,7 @@ _TOO_LARGE = {
     "54000",  # PostgreSQL: program limit exceeded
     1153,  # MariaDB: packet too large
 }
-_SQLITE_BUSY, _SQLITE_LOCKED = 5, 6
+_SQLITE_BUSY, _SQLITE_LOCKED, _SQLITE_READONLY = 5, 6, 8
 
 
 def is_transient(error: BaseException) -> bool:

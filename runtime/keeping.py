@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select
@@ -210,3 +211,12 @@ def why(trouble: BaseException) -> dict[str, str]:
     """For the log: the trouble in one line, without the values that a driver's message may hold after it."""
     told = trouble.orig if isinstance(trouble, DBAPIError) and trouble.orig is not None else trouble
     return {"trouble": type(told).__qualname__, "trouble_told": first_line(told)}
+
+
+@contextmanager
+def seen_or_logged(log: Any, letter_id: str) -> Iterator[None]:
+    """Logs why it could not be noted that a letter was seen: on a replica or a locked file it is to be seen all the same."""
+    try:
+        yield
+    except DBAPIError as error:
+        log.warning("dead_letter.seen_not_noted", letter_id=letter_id, **why(error))

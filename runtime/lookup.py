@@ -55,10 +55,10 @@ def get(connection: Connection, letter_id: str) -> Letter:
 
 
 def mark_seen(connection: Connection, letter_id: str) -> None:
-    """Notes that somebody looked at the letter, if nobody had."""
-    connection.execute(
-        update(letters).where(letters.c.id == letter_id, letters.c.seen_at.is_(None)).values(seen_at=database_now())
-    )
+    """Notes that somebody looked at the letter, if nobody had; not where a redrive holds its row, which may take long."""
+    unseen = select(letters.c.id).where(letters.c.id == letter_id, letters.c.seen_at.is_(None))
+    if connection.execute(unseen.with_for_update(skip_locked=True)).first() is not None:
+        connection.execute(update(letters).where(letters.c.id == letter_id).values(seen_at=database_now()))
 
 
 def as_id(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
@@ -14,12 +15,13 @@ import pytest
 from deadletters import NOON, add, add_many, state
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, event, text
+from sqlalchemy import delete, event, make_url, text
+from structlog.testing import capture_logs
 
 from unhush.runtime import lookup
 from unhush.runtime.dlq import DeadLetterQueue
 from unhush.runtime.history import notes
-from unhush.runtime.letters import BadCursor, DeadLetterError, EventFilter, Filter, NoSuchLetter
+from unhush.runtime.letters import BadCursor, DeadLetterError, EventFilter, Filter, Letter, NoSuchLetter
 from unhush.runtime.tables import STATUSES, letters
 
 
@@ -34,6 +36,45 @@ def test_a_letter_is_given_whole_and_noted_as_seen(dlq: DeadLetterQueue) -> None
     assert first is not None
     dlq.get(letter_id)
     assert (state(dlq, letter_id).seen_at, state(dlq, letter_id).fence) == (first, 0)
+
+
+def test_a_letter_that_a_transaction_holds_is_given_at_once(
+    dlq: DeadLetterQueue, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a transactional redrive holds its row, or the one write lock of SQLite, a letter is shown, and not noted."""
+    monkeypatch.setattr("unhush.runtime.engine.BUSY_SECONDS", 0)
+    letter_id = add(dlq, payload="ann")
+    shown = []
+    with DeadLetterQueue(database) as other:
+
+        def look(letter: Letter, session: Any) -> None:
+            shown.append(other.get(letter.id).payload)
+
+        dlq.register("mail", look, transactional=True)
+        assert dlq.redrive([letter_id], actor="ann")[0].result == "redriven"
+    assert shown == ["ann"]
+    assert state(dlq, letter_id).seen_at is None
+    dlq.get(letter_id)
+    assert state(dlq, letter_id).seen_at is not None
+
+
+def test_a_read_only_database_shows_its_letters(dlq: DeadLetterQueue, database: str) -> None:
+    """On a database that takes no writes lists and letters are shown, and the log has why the look was not noted."""
+    letter_id = add(dlq, payload="ann")
+    read_only = {
+        "sqlite": database.replace("sqlite:///", "sqlite:///file:") + "?mode=ro&uri=true",
+        "postgresql": f"{database}?options=-c%20default_transaction_read_only%3Don",
+        "mysql": f"{database}?init_command=SET%20SESSION%20TRANSACTION%20READ%20ONLY",
+    }[make_url(database).get_backend_name().replace("mariadb", "mysql")]
+    if "sqlite" in read_only:
+        dlq.close()
+        with sqlite3.connect(make_url(database).database or "") as plain:  # as `unhush db upgrade` leaves a file
+            plain.execute("PRAGMA journal_mode = DELETE")
+    with DeadLetterQueue(read_only) as replica, capture_logs() as logs:
+        assert [letter.id for letter in replica.list().letters] == [letter_id]
+        assert replica.get(letter_id).payload == "ann"
+    assert [log["event"] for log in logs] == ["dead_letter.seen_not_noted"]
+    assert state(dlq, letter_id).seen_at is None
 
 
 @pytest.mark.parametrize("letter_id", ["no-id", "", "01890000-0000-7000-8000-000000000000"])
