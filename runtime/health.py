@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, inspect, select
 
-from . import acts, beats, watching
+from . import acts, beats, flag_rows, watching
 from .beat_tables import watchdogs
 from .columns import database_now
 from .dlq import DeadLetterQueue
+from .flag_tables import flags
+from .heartbeat import FLAG
 from .tables import DEAD
 
 if TYPE_CHECKING:
@@ -78,18 +80,24 @@ def look(engine: Engine, status: Status, *, max_dead: int | None = None, spool: 
 
 
 def _watchdogs(connection: Connection) -> Sequence[Watching]:
-    now = beats.read_clock(connection, database_now)
+    now, wanted = beats.read_clock(connection, database_now), not _switched_off(connection)
     return [
         Watching(
             name=row.name,
             host=row.host,
             pid=row.pid,
             last_run_at=row.last_run_at,
-            late=(now - row.last_run_at).total_seconds() > max(GAPS * row.gap, LEAST_GAP),
+            late=wanted and (now - row.last_run_at).total_seconds() > max(GAPS * row.gap, LEAST_GAP),
             braked=row.braked_at is not None,
         )
         for row in connection.execute(select(watchdogs).order_by(watchdogs.c.name))
     ]
+
+
+def _switched_off(connection: Connection) -> bool:
+    """Whether the database's own flag is off for every job, as after a rollback: then no watchdog is to run."""
+    row = flag_rows.read(connection).get(FLAG) if inspect(connection).has_table(flags.name) else None
+    return row is not None and not row.part
 
 
 def _wrong_with(found: Sequence[Watching], running: int) -> Iterator[str]:

@@ -18,13 +18,16 @@ from services import fresh_database
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import OperationalError
 
+from unhush.config import ConfigError
 from unhush.output import Failure
 from unhush.rollout import audit, controller, environment, guarding, plan, settings, stand
 from unhush.rollout.errors import Refused, RolloutProblem
+from unhush.rollout.measures import health_of
 from unhush.rollout.stand import Waiting
 from unhush.runtime import flag_rows
 from unhush.runtime.core import default_spool_folder
 from unhush.runtime.engine import make_engine
+from unhush.runtime.watchdog import Watchdog
 
 DLQ, BEAT = "DLQ_ENABLED", "JOB_HEARTBEAT"
 OFF = {DLQ: "off", BEAT: "off"}
@@ -670,7 +673,7 @@ def test_until_a_breach(ann: controller.Case, engine: Engine, server: Prometheus
 def test_nothing_ends_the_guard(
     ann: controller.Case, engine: Engine, server: Prometheus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A plan that was voided, git that fails and a database that is away are told; a breach afterwards still rolls back."""
+    """A plan that was voided, git that fails, settings being edited, a database that is away: told; a breach rolls back."""
     reach(ann, 2)
     away, told = OperationalError("SELECT 1", {}, Exception("the server is gone")), list[str]()
     real = stand.read
@@ -684,6 +687,10 @@ def test_nothing_ends_the_guard(
     def differences(root: Path, found: Any) -> list[str]:
         if len(told) == 1:
             raise RolloutProblem("git: index.lock is there")
+        if len(told) == 2:
+            raise ConfigError("pyproject.toml: not valid TOML")
+        if len(told) == 3:
+            raise OSError(24, "Too many open files")
         return ["003_x is not that of the plan"]
 
     monkeypatch.setattr(stand, "read", read)
@@ -691,7 +698,7 @@ def test_nothing_ends_the_guard(
     waits = iter(range(100))
 
     def wait() -> None:
-        if next(waits) == 3:
+        if next(waits) == 5:
             run(engine, letter(engine, 20))
 
     outcome = guarding.until_stage(ann, 5, deadline=600, wait=wait, tell=told.append)
@@ -699,6 +706,8 @@ def test_nothing_ends_the_guard(
     assert told == [
         "the database does not answer: (builtins.Exception) the server is gone",
         "git: index.lock is there",
+        "pyproject.toml: not valid TOML",
+        "[Errno 24] Too many open files",
         "the plan does not hold any more: 003_x is not that of the plan",
     ]
     with pytest.raises(Refused, match="003_x"):  # nothing is under way any more
@@ -762,6 +771,17 @@ def test_rollback_with_broken_settings(project: Project, url: str, engine: Engin
     assert flags(engine) == OFF
 
 
+def test_rollback_without_git(project: Project, url: str, engine: Engine) -> None:
+    """The way back goes where git is not installed, and says what it could not do; the way forward does not."""
+    flag(engine, DLQ)
+    none = {"PATH": str(project.root / "none")}
+    assert project.unhush("rollout", "advance", "--url", url, **none).returncode == 2
+    assert flags(engine) == {DLQ: "100%"}
+    back = project.unhush("rollout", "rollback", "--url", url, **none)
+    assert (back.returncode, back.stderr) == (0, "")
+    assert flags(engine) == OFF
+
+
 def test_url_of_the_settings(project: Project, url: str, engine: Engine) -> None:
     """Without --url and its variable the settings say which database is meant."""
     project.write("pyproject.toml", f'[tool.unhush]\n[tool.unhush.rollout]\nurl = "{url}"\n')
@@ -807,3 +827,19 @@ def test_an_environment_that_is_gated_later(project: Project, tmp_path: Path) ->
     assert project.unhush("db", "upgrade", **where).returncode == 3
     project.write("pyproject.toml", "[tool.unhush]\n[tool.unhush.rollout]\n")
     assert project.unhush("db", "upgrade", **where).returncode == 0
+
+
+def test_a_watchdog_that_is_off_holds_no_new_roll_out(
+    ann: controller.Case, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a rollback the watchdog stands still, and is not missed; where jobs are to beat, or no flag says, it is."""
+    monkeypatch.setenv("FEATURE_FLAG_JOB_HEARTBEAT", "true")
+    with Watchdog(engine) as watchdog:
+        watchdog.run_once()
+    run(engine, "UPDATE unhush_watchdog SET last_run_at = '2026-01-01 00:00:00.000000'")
+    (late,) = health_of(engine).problems
+    assert "has not run since 2026-01-01" in late
+    flag(engine, BEAT)
+    assert health_of(engine).problems == [late]
+    assert controller.rollback(ann, "too slow").problems == []
+    assert health_of(engine).problems == []

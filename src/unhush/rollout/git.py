@@ -191,8 +191,11 @@ def export(root: Path, ref: str, folder: Path) -> None:
 
 
 def mail(root: Path) -> str:
-    """Who works here, as git's settings say (`user.email`); else the name of the system's user."""
-    said = git(root, "config", "user.email", check=False).decode("utf-8", "replace").strip()
+    """Who works here, as git's settings say (`user.email`); else the name of the system's user, also without git."""
+    try:
+        said = git(root, "config", "user.email", check=False).decode("utf-8", "replace").strip()
+    except Failure:  # a way back must not wait for git to be installed
+        said = ""
     return said or os.environ.get("USER") or f"uid {os.getuid()}"
 
 

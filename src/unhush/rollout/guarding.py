@@ -8,11 +8,11 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from ..output import Failure
 from ..runtime.flag_tables import DONE, PAUSED, ROLLED_BACK, RUNNING
 from ..runtime.telling import first_line
 from . import controller, environment, stages, stand
 from .controller import Case, Judging, Outcome, breach, judge, looks_of, looks_taken, rollback, turned_off, written
-from .errors import Refused, RolloutProblem
 from .gates import NO_DATA, Judged
 from .stand import Stand, Waiting
 
@@ -80,7 +80,7 @@ def until_stage(
 
     `wait` is called between two rounds, `tell` with each line that is new. While a stage is under way nothing but that ends
     the guard: what only a person can put right is told, and a database that does not answer is asked again. Before that
-    it raises Refused and RolloutProblem.
+    it raises Failure.
     """
     told = ""
     while True:
@@ -108,10 +108,10 @@ def _round(case: Case, stage: int, deadline: float) -> Outcome | str:
         return _step(case, stage)
     except Waiting as waiting:
         return waiting.message
-    except (Refused, RolloutProblem) as problem:
+    except (Failure, OSError) as problem:  # settings that are being edited, too
         if now is None:
             raise
-        return problem.message
+        return problem.message if isinstance(problem, Failure) else first_line(problem)
 
 
 def _step(case: Case, stage: int) -> Outcome | str:
