@@ -11,7 +11,7 @@ import click
 
 from .codemods.rules import all_rules, default_codes
 from .codemods.settings import Settings
-from .configfile import ConfigError, Layer, find_layers, own_layers, upward
+from .configfile import ConfigError, Layer, farther_up, find_layers, own_layers, upward
 from .keys import DECLARED
 from .selectors import UnknownRule, resolve
 
@@ -104,7 +104,7 @@ class Nearest:
             exclude=(*(word for patterns in own for word in patterns), *self._exclude),
             excludes=tuple(group for group in groups if group[0] != self.root),
             per_file_ignores=tuple(_ignores(layers)),
-            baseline=path_of(layers, "baseline"),
+            baseline=_baseline_of(layers),
             target_version=_version(table.get("target-version")),
             root=self.root,
             **{**fields, **self._options},
@@ -122,6 +122,11 @@ def path_of(layers: Sequence[Layer], key: str) -> str | None:
         if key in layer.table:
             return os.path.normpath(os.path.join(layer.folder, os.path.expanduser(layer.table[key])))
     return None
+
+
+def _baseline_of(layers: tuple[Layer, ...]) -> str | None:
+    """The baseline that the layers name, else the next file upward: what a hook finds must not hang on what it is given."""
+    return next((path for found in farther_up(layers) if (path := path_of(found, "baseline"))), None)
 
 
 def find_table(folder: str) -> tuple[str | None, Mapping[str, Any]]:

@@ -51,6 +51,19 @@ def own_layers(folder: str) -> tuple[Layer, ...]:
     return ()
 
 
+def farther_up(layers: tuple[Layer, ...]) -> Iterator[tuple[Layer, ...]]:
+    """Some layers, then those of each settings file above them, within their repository. Raises ConfigError."""
+    yield layers
+    folder = layers[0].folder if layers else ""
+    top = next((at for at in upward(folder) if os.path.lexists(os.path.join(at, ".git"))), None) if folder else None
+    while top and folder != top:
+        layers = find_layers(os.path.dirname(folder))
+        if not layers or not (layers[0].folder + os.sep).startswith(top.rstrip(os.sep) + os.sep):
+            return
+        yield layers
+        folder = layers[0].folder
+
+
 def upward(folder: str) -> Iterator[str]:
     """A folder and the folders above it."""
     while True:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .codemods.model import FileReport, Finding
+from .codemods.perfile import settings_for
 from .codemods.source import DecodeFailure
 from .config import Nearest, common_folder
 from .files import read_source
@@ -16,6 +17,7 @@ from .output import Failure, Output
 from .reports import baseline as words
 
 if TYPE_CHECKING:
+    from .baseline import Baseline
     from .baseline_match import Matched, Reach
     from .caching import Checker
     from .changed import Changes
@@ -23,9 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the command line asks of the gate. `baseline` is the file's absolute name."""
+    """What is asked of the gate. `baseline` is the absolute name of one for all files; `by_settings`: each goes by its own."""
 
     baseline: str | None = None
+    by_settings: bool = False
     is_strict: bool = False
     since: str | None = None
     staged: bool = False
@@ -39,12 +42,23 @@ class Gate:
         self._paths = [_resolved(path) for path in paths] or [os.path.realpath(os.getcwd())]
         self._failed: set[str] = set()
         self.changes = self._find_changes(common_folder(paths)) if asked.since is not None or asked.staged else None
-        self.matched: Matched | None = None
-        self.baseline = None
-        if asked.baseline:
-            from .baseline import load
+        self.compared: list[tuple[Baseline, Matched]] = []  # once all is judged
+        self._baselines: dict[str, Baseline] = {}
+        if first := asked.baseline or (asked.by_settings and nearest.base.baseline):
+            self._load(first)
 
-            self.baseline = load(asked.baseline)
+    def _load(self, path: str) -> Baseline:
+        from .baseline import load
+
+        if path not in self._baselines:
+            self._baselines[path] = load(path)
+        return self._baselines[path]
+
+    def _baseline_of(self, filename: str) -> str | None:
+        """The baseline that a file goes by."""
+        if self._asked.by_settings and not self._asked.baseline:
+            return settings_for(filename, self._settings).baseline
+        return self._asked.baseline
 
     def _find_changes(self, folder: str) -> Changes:
         from .changed import changes_since, staged_changes
@@ -78,24 +92,37 @@ class Gate:
         return any(filename == path or filename.startswith(path.rstrip(os.sep) + os.sep) for path in self._paths)
 
     def judged(self, reports: Iterable[FileReport], jobs: int | None) -> Iterator[FileReport]:
-        """The reports with the findings that count. With a baseline all files are checked before the first is shown."""
-        if self.baseline is None:
-            for report in reports:
-                kept = tuple(finding for finding in report.findings if self._counts(finding))
-                yield FileReport(report.filename, kept, report.errors)
-            return
+        """The reports with the findings that count. From the first file with a baseline on all are checked before one is shown."""
+        groups: dict[str, list[FileReport]] = {path: [] for path in self._baselines}
+        waiting = []
+        for report in reports:
+            path = self._baseline_of(report.filename)
+            if path:
+                groups.setdefault(path, []).append(report)
+            if groups:
+                waiting.append(report)
+            else:
+                yield self._kept(report, frozenset())
+        self._failed = {real(report.filename) for report in waiting if report.errors}
+        known = {id(finding) for path, group in groups.items() for finding in self._compare(path, group, jobs)}
+        for report in waiting:
+            yield self._kept(report, known)
+
+    def _compare(self, path: str, reports: list[FileReport], jobs: int | None) -> list[Finding]:
+        """Compares reports with the baseline that they go by, and returns the findings that it knows."""
         from .baseline_match import found_in, match
 
-        collected = list(reports)
-        self._failed = {real(report.filename) for report in collected if report.errors}
+        baseline = self._load(path)
         changed = self._counts if self.changes is not None else lambda finding: False
-        found = found_in(collected, self.baseline, self._settings, jobs, changed)
-        self.matched = match(self.baseline, found, self.reach())
-        self.matched.new = [item for item in self.matched.new if self._counts(item.finding)]
-        known = {id(item.finding) for _, item in self.matched.known}
-        for report in collected:
-            kept = tuple(finding for finding in report.findings if id(finding) not in known and self._counts(finding))
-            yield FileReport(report.filename, kept, report.errors)
+        matched = match(baseline, found_in(reports, baseline, self._settings, jobs, changed), self.reach())
+        matched.new = [item for item in matched.new if self._counts(item.finding)]
+        self.compared.append((baseline, matched))
+        return [item.finding for _, item in matched.known]
+
+    def _kept(self, report: FileReport, known: Collection[int]) -> FileReport:
+        """A report without known findings, by identity, and those that do not count."""
+        kept = tuple(finding for finding in report.findings if id(finding) not in known and self._counts(finding))
+        return FileReport(report.filename, kept, report.errors)
 
     def _counts(self, finding: Finding) -> bool:
         """Whether a finding stands in lines that the run is about."""
@@ -135,20 +162,18 @@ class Gate:
     @property
     def fails(self) -> bool:
         """Whether the run fails for stale entries."""
-        return self._asked.is_strict and bool(self.matched and self.matched.stale.total())
+        return self._asked.is_strict and any(matched.stale.total() for _, matched in self.compared)
 
     def tell(self, output: Output) -> None:
         """Writes what the summary of findings leaves out: what was looked at, what is tolerated, what is gone."""
         if self.changes is not None:
             output.remark(words.changed(self._asked.since, len(self.changes.files), self.changes.submodules))
-        if self.baseline is None or self.matched is None:
-            return
-        path = os.path.relpath(self.baseline.path)
-        known = sum(item.shown for _, item in self.matched.known)
-        new = sum(item.shown for item in self.matched.new)
-        output.remark(words.compared(path, known, new, self.matched.stale.total()))
-        if self.fails:
-            for line in words.stale(self.matched.stale):
+        for baseline, matched in self.compared:
+            path = os.path.relpath(baseline.path)
+            known = sum(item.shown for _, item in matched.known)
+            new = sum(item.shown for item in matched.new)
+            output.remark(words.compared(path, known, new, matched.stale.total()))
+            for line in words.stale(matched.stale) if self.fails else ():
                 output.error(f"{path}: {line}")
 
 

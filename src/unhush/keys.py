@@ -119,7 +119,13 @@ DECLARED = (
         SEVERITIES,
         "fail_on",
     ),
-    Key("baseline", "path", None, "the file of known findings, relative to the settings file"),
+    Key(
+        "baseline",
+        "path",
+        None,
+        "the file of known findings, relative to the settings file; where that names none, it is what the next one upward "
+        "in the repository names",
+    ),
     Key(
         "target-version",
         "choice",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ import click
 from ..baseline import DEFAULT, Baseline, BaselineError, load, owner_of, save
 from ..baseline_match import Found, found_in
 from ..codemods.model import FileError, FileReport
+from ..codemods.perfile import settings_for
 from ..codemods.pool import check_paths
 from ..config import Nearest
 from ..files import complain, find_files
@@ -42,7 +44,7 @@ def write(paths: tuple[str, ...], file: str | None, force: bool, **shared: Any) 
     path = _path(file, nearest)
     if os.path.lexists(path) and not force:
         raise BaselineError(f"{path}: is there already: shrink it with `unhush baseline update`, or give --force")
-    baseline = fresh(path, paths, nearest, shared["jobs"], output)
+    baseline = fresh(path, paths, nearest, shared["jobs"], output, is_named=bool(file))
     save(baseline)
     output.remark(f"{os.path.relpath(path)}: {known(baseline)} written.{_hint(nearest, path)}")
 
@@ -61,12 +63,10 @@ def update(paths: tuple[str, ...], file: str | None, allow_growth: bool, **share
     output, nearest = Output(shared["quiet"]), settings_from(paths, shared)
     path = _path(file, nearest)
     gate = Gate(Asked(path), paths, nearest)
-    reports = _checked(paths, nearest, shared["jobs"], output, path)
+    reports = _checked(paths, nearest, shared["jobs"], output, path, is_named=bool(file))
     for _ in gate.judged(reports, shared["jobs"]):
         pass
-    assert gate.baseline is not None
-    assert gate.matched is not None
-    before, matched = gate.baseline, gate.matched
+    [(before, matched)] = gate.compared
     after = Baseline(path, before.owner or owner_of(before.folder))
     for key, count in matched.unseen.items():
         if count:
@@ -93,10 +93,15 @@ def show(file: str | None, as_json: bool, quiet: bool) -> None:
     Output(quiet).write([text])
 
 
-def fresh(path: str, paths: tuple[str, ...], nearest: Nearest, jobs: int | None, output: Output) -> Baseline:
-    """A baseline, not yet written, of what is found now. Raises Failure where some file can't be checked."""
+def fresh(
+    path: str, paths: tuple[str, ...], nearest: Nearest, jobs: int | None, output: Output, is_named: bool = False
+) -> Baseline:
+    """A baseline, not yet written, of what is found now. Raises Failure where some file can't be checked.
+
+    Without files that go by another one, unless it is named for all.
+    """
     baseline = Baseline(path, owner_of(os.path.dirname(path)))
-    reports = _checked(paths, nearest, jobs, output, path)
+    reports = _checked(paths, nearest, jobs, output, path, is_named)
     for item in found_in(reports, baseline, nearest.base, jobs):
         if item.shown:
             baseline.add(item.key, item.finding.severity)
@@ -116,10 +121,14 @@ def _path(file: str | None, nearest: Nearest) -> str:
     return nearest.base.baseline or os.path.join(os.path.abspath(nearest.base.root), DEFAULT)
 
 
-def _checked(paths: tuple[str, ...], nearest: Nearest, jobs: int | None, output: Output, path: str) -> list[FileReport]:
-    """The reports of all files. Raises Failure, after a line for each, where some can't be checked."""
+def _checked(
+    paths: tuple[str, ...], nearest: Nearest, jobs: int | None, output: Output, path: str, is_named: bool
+) -> list[FileReport]:
+    """The reports of the files that go by a baseline. Raises Failure, after a line for each, where some can't be checked."""
     errors: list[FileError] = []
-    files = find_files(paths, nearest.base, output, errors, nearest)
+    files: Iterable[str] = find_files(paths, nearest.base, output, errors, nearest)
+    if not is_named:
+        files = (file for file in files if settings_for(file, nearest.base).baseline in (None, path))
     reports = list(output.progress(check_paths(files, nearest.base, jobs, warn=output.error), "checked"))
     for error in (error for report in reports for error in report.errors):
         complain(error, output)

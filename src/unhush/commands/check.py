@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..codemods.model import SEVERITY_RANK, FileError, FileReport
+from ..codemods.perfile import Placed
 from ..codemods.source import Source
 from ..config import Nearest
 from ..files import STDIN, complain, find_files, read_source
@@ -125,7 +127,7 @@ def command(
         output.write([_statistics(run.tally, output_format)])
     else:
         output.write(render(run, run.watch(reports), output_format, link_base, age))
-    output.remark(tallies.summary(run.tally, "new" if run.gate and run.gate.baseline else ""))
+    output.remark(tallies.summary(run.tally, "new" if run.gate and run.gate.compared else ""))
     if run.gate:
         run.gate.tell(output)
     code = run.exit_code()
@@ -140,9 +142,24 @@ def _file_reports(run: Run, paths: tuple[str, ...], shared: dict[str, Any], outp
     if output_format in SORTED_BY_NAME:
         files = sorted(files)
     if not run.gate:
-        return run.output.progress(checker.check(files), "checked")
+        return _gated_on_the_way(run, run.output.progress(checker.check(files), "checked"), paths, shared)
     reports = run.gate.check(files, checker)
     return run.gate.judged(run.output.progress(reports, "checked"), run.jobs)
+
+
+def _gated_on_the_way(
+    run: Run, reports: Iterable[FileReport], paths: tuple[str, ...], given: dict[str, Any]
+) -> Iterator[FileReport]:
+    """The reports; a gate judges from the first file on whose own settings name a baseline."""
+    rest = iter(reports)
+    for report in rest:
+        if isinstance(report.filename, Placed) and report.filename.settings.baseline and not given["no_baseline"]:
+            from ..gate import Asked, Gate
+
+            run.gate = Gate(Asked(by_settings=True), paths, run.nearest)
+            yield from run.gate.judged(chain([report], rest), run.jobs)
+            return
+        yield report
 
 
 def _refuse_mix(paths: tuple[str, ...], given: dict[str, Any]) -> None:
@@ -159,17 +176,15 @@ def _refuse_mix(paths: tuple[str, ...], given: dict[str, Any]) -> None:
 
 def _gate(run: Run, paths: tuple[str, ...], given: dict[str, Any]) -> Gate | None:
     """What narrows the findings that count, imported only where that is asked for."""
-    named = given["baseline"]
-    baseline = os.path.abspath(named) if named is not None else run.settings.baseline
-    if given["no_baseline"]:
-        baseline = None
+    named = os.path.abspath(given["baseline"]) if given["baseline"] is not None else None
+    baseline = None if given["no_baseline"] else named or run.settings.baseline
     if given["strict_baseline"] and baseline is None:
         raise click.UsageError("--strict-baseline needs a baseline: give --baseline, or name it in the settings")
     if baseline is None and given["diff_from"] is None and not given["staged"]:
         return None
     from ..gate import Asked, Gate
 
-    asked = Asked(baseline, given["strict_baseline"], given["diff_from"], given["staged"])
+    asked = Asked(named, not given["no_baseline"], given["strict_baseline"], given["diff_from"], given["staged"])
     return Gate(asked, paths, run.nearest)
 
 

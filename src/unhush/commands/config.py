@@ -11,7 +11,7 @@ import click
 
 from ..codemods.perfile import without_ignored
 from ..config import Nearest
-from ..configfile import Layer, line_of
+from ..configfile import Layer, farther_up, line_of
 from ..keys import DECLARED, STRINGS, Key, keys_table
 from ..options import settings_from, shared_options, split
 from ..output import Output
@@ -83,13 +83,14 @@ def _given(shared: dict[str, Any]) -> dict[str, Any]:
     return {**found, "foreign-suppressions": False} if shared["no_foreign_suppressions"] else found
 
 
-def _values(layers: Sequence[Layer], given: dict[str, Any]) -> Iterator[Value]:
+def _values(layers: tuple[Layer, ...], given: dict[str, Any]) -> Iterator[Value]:
     """Every key's value, in order of declaration."""
     for key in DECLARED:
         name = key.name
         found = [Value(key, given[name], Origin(option=_option(key)))] if name in given else []
         if not found or name in _ADDED_TO:
-            for layer in _counting(layers, name, afresh="select" in given):
+            all_layers = [layer for found in farther_up(layers) for layer in found] if name == "baseline" else layers
+            for layer in _counting(all_layers, name, afresh="select" in given):
                 line = line_of(layer.file, (name,))
                 found.append(Value(key, _safe(key, layer.table[name]), Origin(layer.file, line)))
         yield from found or [Value(key, list(key.default) if key.kind in STRINGS else key.default, Origin())]

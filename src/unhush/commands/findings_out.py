@@ -130,8 +130,8 @@ def _links(base: str, link_base: str | None) -> Links:
 
 def _known(run: Run) -> list[Finding]:
     """The findings that the baseline tolerates."""
-    matched = run.gate.matched if run.gate else None
-    return [item.finding for _, item in matched.known if item.shown] if matched else []
+    compared = run.gate.compared if run.gate else ()
+    return [item.finding for _, matched in compared for _, item in matched.known if item.shown]
 
 
 def _standing(run: Run) -> Standing | None:
@@ -139,19 +139,18 @@ def _standing(run: Run) -> Standing | None:
 
     Of the baseline only that counts which the run speaks of: files that it looked at, severities that it shows.
     """
-    gate = run.gate
-    if gate is None or gate.baseline is None or gate.matched is None:
+    if run.gate is None or not run.gate.compared:
         return None
     from ..codemods.model import SEVERITY_RANK
     from ..reports.standing import Standing
 
-    severities, matched = gate.baseline.severities, gate.matched
     least = SEVERITY_RANK[run.settings.min_severity]
-    gone = Counter[str]()
-    for key, count in matched.stale.items():
-        if SEVERITY_RANK[severities[key]] >= least:
-            gone[severities[key]] += count
-    before = Counter[str](severities[key] for key, item in matched.known if item.shown) + gone
+    gone, before, new = Counter[str](), Counter[str](), Counter[str]()
+    for baseline, matched in run.gate.compared:
+        for key, count in matched.stale.items():
+            if SEVERITY_RANK[baseline.severities[key]] >= least:
+                gone[baseline.severities[key]] += count
+        before.update(baseline.severities[key] for key, item in matched.known if item.shown)
+        new.update(item.finding.severity for item in matched.new if item.shown)
     known = Counter[str](finding.severity for finding in _known(run))
-    new = Counter[str](item.finding.severity for item in matched.new if item.shown)
-    return Standing(before, known, gone, new)
+    return Standing(before + gone, known, gone, new)
