@@ -108,9 +108,9 @@ class Pieces:
         return self._functions[row]
 
     def _parse_piece(self, text: bytes) -> tuple[ast.Module, bool] | None:
-        """The tree of a piece, and whether it took a newer Python's syntax, tried only where the whole file needs it."""
+        """The tree of a piece, and whether the file takes a newer Python, whose syntax is tried only where it has to be."""
         try:
-            return parse_text(text), False
+            return parse_text(text), self._newer
         except ParseFailure:
             older = downgrade(text) if self._newer else None
             return None if older is None else (parse_text(older), True)
@@ -167,32 +167,29 @@ class Pieces:
         """The classes around a head, the outermost first; None where one of them can't be read."""
         found: list[ClassHeader] = []
         while (head := self._heads.parents[head]) >= 0:
-            header = _read_class_header(self._source.utf8, self._heads.places[head])
+            header = self._class_header_at(self._heads.places[head])
             if header is None:
                 return None
             found.append(header)
         return tuple(reversed(found))
 
-
-def _read_class_header(text: bytes, place: int) -> ClassHeader | None:
-    """The header of the class that begins at an offset, or None where no end of it is found."""
-    if simple := _CLASS.match(text, place):
-        bases = [base.strip() for base in (simple[2] or b"").split(b",")]
-        if not any(b" " in base or b"\t" in base for base in bases):
-            return ClassHeader(simple[1].decode(), tuple(base.decode() for base in bases if base))
-    end = place
-    for _ in range(_MOST_HEADER_LINES):
-        newline = text.find(b"\n", end)
-        if newline < 0:
-            break
-        line = text[end:newline]
-        end = newline + 1
-        if b":" in line:
-            try:
-                return class_header(parse_text(text[place:newline] + b"\n  pass").body[0])  # type: ignore[arg-type]
-            except ParseFailure:
-                continue
-    return None
+    def _class_header_at(self, place: int) -> ClassHeader | None:
+        """The header of the class that begins at an offset, or None where no end of it is found."""
+        text = self._source.utf8
+        if simple := _CLASS.match(text, place):
+            bases = [base.strip() for base in (simple[2] or b"").split(b",")]
+            if not any(b" " in base or b"\t" in base for base in bases):
+                return ClassHeader(simple[1].decode(), tuple(base.decode() for base in bases if base))
+        end = place
+        for _ in range(_MOST_HEADER_LINES):
+            newline = text.find(b"\n", end)
+            if newline < 0:
+                break
+            line = text[end:newline]
+            end = newline + 1
+            if b":" in line and (parsed := self._parse_piece(text[place:newline] + b"\n  pass")):
+                return class_header(parsed[0].body[0])  # type: ignore[arg-type]
+        return None
 
 
 def class_header(node: ast.ClassDef) -> ClassHeader:

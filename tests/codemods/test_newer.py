@@ -62,6 +62,21 @@ def test_newer_syntax_is_found_and_not_fixed() -> None:
     assert finding.fix == "safe"
 
 
+def test_methods_of_a_class_with_newer_syntax_in_its_header_are_checked() -> None:
+    """A class whose own line only a newer Python parses hides none of its methods, nor any that stands below it."""
+    method = "".join(f"    {line}\n" for line in (_FUNCTION % ("a", "Exception")).splitlines())
+    text = f"class A[T: int](B[T], C):\n{method}class D(B):\n{method}"
+    if not _parses(text):
+        findings, errors = check(text)
+        assert errors == ()
+        assert [(finding.row, finding.qualname, finding.fix) for finding in findings] == [
+            (6, "A.f", None),
+            (13, "D.f", None),
+        ]
+    findings, _ = check(text.replace("[T: int]", "").replace("[T]", ""))
+    assert [(finding.row, finding.fix) for finding in findings] == [(6, "safe"), (13, "safe")]
+
+
 def test_what_no_python_parses_is_an_error_with_its_place() -> None:
     """Python 2 is reported with row and reason, not with findings."""
     findings, (error,) = check(_FUNCTION % ("print 'a'", "Exception, e"))
