@@ -162,6 +162,8 @@ KEYS = tuple(BY_NAME)
 def wanted(key: Key, value: Any) -> str | None:
     """What the value of a key should be, in words, where it is not that."""
     kind = key.kind
+    if kind == "names":
+        return None if _is_strings(value) and all(map(_is_name, value)) else "a list of dotted names"
     if kind in STRINGS:
         return None if _is_strings(value) else "a list of strings"
     if kind == "choice":
@@ -172,7 +174,7 @@ def wanted(key: Key, value: Any) -> str | None:
     if kind == "boolean":
         return None if isinstance(value, bool) else "true or false"
     if kind == "path":
-        return None if isinstance(value, str) and value else "a path"
+        return None if isinstance(value, str) and value and "\0" not in value else "a path"
     if kind == "reference":
         good = isinstance(value, str) and re.search(".:.", value) is not None
         return None if good else "a string such as 'module:attribute'"
@@ -183,7 +185,15 @@ def said(value: Any) -> str:
     """A wrong value in words: strings as they are, a list or table by its first wrong item, else the kind."""
     if isinstance(value, list):
         wrong = next((item for item in value if not isinstance(item, str)), None)
-        return "a list" if wrong is None else f"a list that holds {kind_of(wrong)}"
+        if wrong is None:
+            wrong = next(
+                (item for item in value if not _is_name(item)), None
+            )  # the only list that asks more of strings
+        return (
+            "a list"
+            if wrong is None
+            else f"a list that holds {said(wrong) if isinstance(wrong, str) else kind_of(wrong)}"
+        )
     if isinstance(value, dict):
         named = next(((name, item) for name, item in value.items() if not _is_strings(item)), None)
         return "a table" if named is None else f"a table with {named[0]!r} = {said(named[1])}"
@@ -211,6 +221,10 @@ def _shown(key: Key) -> str:
     if isinstance(key.default, tuple):
         return "`[" + ", ".join(f'"{word}"' for word in key.default) + "]`"
     return f"`{key.default}`"
+
+
+def _is_name(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))
 
 
 def _is_strings(value: Any) -> bool:

@@ -11,6 +11,7 @@ from .keys import DECLARED, Key
 from .selectors import valid_selectors
 
 FILE = "unhush.schema.json"  # within the package
+_DOTTED = r"^[^\W\d]\w*(\.[^\W\d]\w*)*$"
 _LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
 
 
@@ -52,7 +53,7 @@ def _shape(key: Key) -> dict[str, Any]:
     shapes: dict[str, dict[str, Any]] = {
         "rules": rules,
         "patterns": {"allOf": [{"$ref": "#/definitions/strings"}]},
-        "names": {"allOf": [{"$ref": "#/definitions/strings"}]},
+        "names": {"type": "array", "items": {"type": "string", "pattern": _DOTTED}},
         "ignores": {"type": "object", "additionalProperties": rules},
         "choice": {"enum": list(key.choices)},
         "boolean": {"type": "boolean"},
