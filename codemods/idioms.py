@@ -36,6 +36,10 @@ _ERROR_TEXT = lazy_pattern(
     r"(?:^|[^a-z])(?:error|fail|invalid|unknown|unavailable|could not|cannot|unable|exception)", re.I
 )
 _ERROR_KEY = lazy_pattern(r"^(?:error|errors|err|failed|failure|exception|error_message|errmsg)$", re.I)
+_SUCCESS = frozenset("success ok succeeded passed valid is_valid".split())
+_FAILED = frozenset("error errors errored fail failed failure failures invalid broken corrupt corrupted".split())
+_NOT_FAILED = frozenset("no not non without ignore ignored skip skipped suppress allow on fast retry".split())
+_STATUS = frozenset(("status", "code"))
 _REPORT_FUNCTION = lazy_pattern(
     r"^__(?:repr|str|format)__$|^_*(?:format|print|log|report)_(?:exception|exc|error|traceback)"
 )
@@ -57,22 +61,61 @@ def _says_error(site: HandlerSite) -> bool:
         return True
     if isinstance(value, ast.Constant) and isinstance(value.value, str):
         return _ERROR_TEXT.search(value.value) is not None and bool(names or returned)
-    if isinstance(value, ast.Dict):
-        return any(isinstance(key, ast.Constant) and _ERROR_KEY.match(str(key.value)) for key in value.keys)
-    if any(name in ("success", "ok", "succeeded", "passed", "valid", "is_valid") for name in names):
-        return context.value_kind(value) == "false"
+    if (names or returned) and _is_error_value(value):
+        return True
     return any(
-        isinstance(node, ast.Assign) and any(_error_item(target) for target in node.targets)
+        _keeps_error(target, node.value)
         for node in site.handler.body
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
     )
 
 
-def _error_item(target: ast.expr) -> bool:
-    """`errors["base"] = ...` or `result["error"] = ...`."""
-    if not isinstance(target, ast.Subscript):
-        return False
-    key = target.slice.value if isinstance(target.slice, ast.Constant) else ""
-    return _ERROR_KEY.match(last_name(target.value)) is not None or _ERROR_KEY.match(str(key)) is not None
+def _keeps_error(target: ast.expr, value: ast.expr) -> bool:
+    """`ok = False`, `self.load_failed = True`, `status = 500`, `errors["base"] = ...`, `result["error"] = ...`."""
+    name = last_name(target)
+    if isinstance(target, ast.Subscript):
+        name = str(target.slice.value) if isinstance(target.slice, ast.Constant) else ""
+        if _ERROR_KEY.match(last_name(target.value)) or _ERROR_KEY.match(name):
+            return True
+    if isinstance(value, ast.Constant) and value.value is True:
+        return _names_failure(name)
+    return _denies(name, value) or (_is_error_status(value) and bool(_STATUS & set(context.words(name))))
+
+
+def _names_failure(name: str) -> bool:
+    """Whether a name says that something failed: `load_failed`, but not `ignore_errors`."""
+    words = set(context.words(name))
+    return bool(words & _FAILED) and not words & _NOT_FAILED
+
+
+def _denies(name: str, value: ast.expr) -> bool:
+    return name in _SUCCESS and isinstance(value, ast.Constant) and value.value is False
+
+
+def _is_error_status(value: ast.expr) -> bool:
+    """A status of HTTP that tells of an error."""
+    return isinstance(value, ast.Constant) and isinstance(value.value, int) and 400 <= value.value < 600
+
+
+def _is_error_text(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and isinstance(value.value, str) and bool(_ERROR_TEXT.search(value.value))
+
+
+def _is_error_value(value: ast.expr | None) -> bool:
+    """`FAILURE`, `Status.ERROR`, `{"error": ...}`, `{"ok": False}`, `(None, "could not save")`, `("", 500)`."""
+    if isinstance(value, (ast.Name, ast.Attribute)):
+        return last_name(value).isupper() and _names_failure(last_name(value))
+    if isinstance(value, ast.Tuple):
+        numbers = [part for part in value.elts if context.value_kind(part) in ("number", "zero")]
+        return any(map(_is_error_text, value.elts)) or (
+            len(numbers) == 1 and value.elts[-1] is numbers[0] and _is_error_status(numbers[0])
+        )
+    return isinstance(value, ast.Dict) and any(
+        isinstance(key, ast.Constant)
+        and (_ERROR_KEY.match(str(key.value)) or _is_error_text(part) or _denies(str(key.value), part))
+        for key, part in zip(value.keys, value.values, strict=True)
+    )
 
 
 def _exit_code(site: HandlerSite) -> bool:

@@ -34,6 +34,34 @@ def test_an_idiom_of_named_types_does_not_excuse_a_broad_handler(idiom):
     assert codes("\n".join(lines)) == ["UNH102"]
 
 
+LOSES = (
+    "def f(x):\n    try:\n        x.insert(parse(x.read()))\n        x.commit()\n    except Exception:\n        {}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("says", "does_not"),
+    [
+        ("load_failed = True", "load_failed = False"),
+        ("self._broken = True", "self.ignore_errors = True"),
+        ("state['corrupt'] = True; return", "state['complete'] = True; return"),
+        ("x.ok = False", "x.done = False"),
+        ("reply['ok'] = False", "reply['more'] = False"),
+        ("status_code = 500", "size = 500"),
+        ("return Status.ERROR", "return Status.READY"),
+        ("return EXIT_FAILURE", "return failures"),
+        ("return {'success': False}", "return {'success': None}"),
+        ("return {'status': 'failed'}", "return {'status': 'new'}"),
+        ("return None, 'could not save'", "return None, 'nothing'"),
+        ("return '', 500", "return 400, 500"),
+    ],
+)
+def test_a_value_that_says_that_it_failed_is_left_alone(says, does_not):
+    """Flags, constants, statuses and texts of an error are heard of; their like without that word are not."""
+    assert codes(LOSES.format(says)) == []
+    assert codes(LOSES.format(does_not)) == ["UNH102"]
+
+
 def test_names_of_idioms_are_unique():
     """An idiom is named once, so that docs can point to it."""
     names = [idiom.name for idiom in idioms.IDIOMS]
