@@ -229,6 +229,24 @@ def test_discard_and_restore(cli, queue):
     assert kinds(queue, one) == ["discarded", "restored"]
 
 
+def test_letters_that_another_act_holds_are_told(cli, queue):
+    """Where nothing is left to take but what an unfinished bulk act holds, as after a kill, the line names that act."""
+    from unhush.runtime import Filter
+
+    add(queue, status="parked")
+    held = queue.start("restore", Filter(queue="mail"), actor="ann").id
+    refused = cli("dlq", "restore", "--queue", "mail", "--yes")
+    assert (refused.code, refused.out, refused.err) == (
+        1,
+        "",
+        "error: no letter matches that restore could take; an unfinished bulk act holds some that match, resume or cancel"
+        f" it: {held}\n",
+    )
+    assert cli("dlq", "restore", "--queue", "none", "--yes").err == "error: no letter matches that restore could take\n"
+    assert cli("dlq", "operations", "cancel", held).code == 0
+    assert cli("dlq", "restore", "--queue", "mail", "--yes").code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "line"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -77,12 +78,30 @@ def bulk(
         desk.tell({"preview": found}, [_preview(found)])
         return DONE if found.total else REFUSED
     if not found.total:
-        desk.output.error(f"no letter matches that {kind} could take")
+        held = _holding(desk, kind, asked)
+        but = f"; an unfinished bulk act holds some that match, resume or cancel it: {', '.join(held)}" if held else ""
+        desk.output.error(f"no letter matches that {kind} could take{but}")
         return REFUSED
     if not yes:
         _confirm(found)
     begun = desk.queue.start(kind, asked, actor=actor, reason=reason, everything=everything, options=options)
     return work(desk, begun.id)
+
+
+def _holding(desk: Desk, kind: str, asked: Filter) -> list[str]:
+    """The unfinished bulk acts that hold letters which this one would take."""
+    from ...runtime.bulk import HOLDING, TAKES
+
+    statuses = TAKES[kind] if asked.status is None else (asked.status,)
+    acts = [act.id for status in HOLDING for act in desk.queue.operations(status=status).operations]
+    return [
+        act
+        for act in acts
+        if asked.operation_id in (None, act)
+        and any(
+            desk.queue.list(replace(asked, status=status, operation_id=act), limit=1).letters for status in statuses
+        )
+    ]
 
 
 def _preview(found: Preview) -> str:
