@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -222,3 +223,20 @@ def test_mariadb_and_our_own_migrations(tmp_path: Path) -> None:
         facts = tried(url, mode="copy")
         assert failed(facts) == []
         assert execute(url, "SHOW TABLES") == []
+
+
+def test_a_name_that_sqlite_puts_in_quotes_is_the_same_name(tmp_path: Path) -> None:
+    """A table that is renamed and back is what it was; one that comes back with another default is not."""
+    place = tmp_path / "jobs.db"
+    with closing(sqlite3.connect(place)) as connection:
+        connection.execute("CREATE TABLE jobs (id INTEGER, n TEXT DEFAULT '--a') -- what's to be done")
+        connection.execute("CREATE INDEX jobs_n ON jobs (n)")
+        connection.execute("INSERT INTO jobs VALUES (1, 'a')")
+        connection.commit()
+    away, back = "ALTER TABLE jobs RENAME TO works;\n", "ALTER TABLE works RENAME TO jobs;\n"
+    facts = tried(f"sqlite:///{place}", file(tmp_path, away, back), mode="copy", contended=True)
+    assert {"down", "down again", "the database itself"}.isdisjoint(failed(facts))
+    other = (
+        "DROP TABLE works;\nCREATE TABLE jobs (id INTEGER, n TEXT DEFAULT '--b');\nCREATE INDEX jobs_n ON jobs (n);\n"
+    )
+    assert "down" in failed(tried(f"sqlite:///{place}", file(tmp_path, away, other), mode="copy", contended=True))

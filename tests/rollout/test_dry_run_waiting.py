@@ -154,3 +154,24 @@ def test_an_index_that_nobody_uses_any_more_is_waited_for_by_nobody(url: str, tm
     assert "lock timeout" not in failed(facts)
     one["text"] = "ALTER INDEX jobs_n SET TABLESPACE other;"
     assert "lock timeout" in failed(facts)
+
+
+def test_a_table_that_is_renamed_is_still_that_table(url: str, tmp_path: Path) -> None:
+    """What a file does to a table after a new name and schema counts for the table with its rows; it is held in each."""
+    execute(url, "CREATE SCHEMA other")
+    move = "ALTER TABLE jobs RENAME TO works;\nALTER TABLE works SET SCHEMA other;\n"
+    back = "ALTER TABLE other.works SET SCHEMA public;\nALTER TABLE works RENAME TO jobs;\n"
+    widen = "ALTER TABLE other.works ALTER COLUMN n TYPE bigint;\n"
+    narrow = "ALTER TABLE other.works ALTER COLUMN n TYPE integer;\n"
+    both = [file(tmp_path, BOUND + move + widen, BOUND + narrow + back, name="both")]
+    apart = [
+        file(tmp_path, BOUND + move, BOUND + back, name="first"),
+        file(tmp_path, BOUND + widen, BOUND + narrow, name="second"),
+    ]
+    for files in (both, apart):
+        facts = tried(url, *files, contended=True)
+        assert {"up", "down", "up again"}.isdisjoint(failed(facts)), failed(facts)
+        assert "rewrites public.jobs under AccessExclusiveLock" in why(facts, "locks")
+        assert checked.touched(facts) == ["public.jobs"]
+        assert all(found["blocked"] and found["gave_up"] for found in facts["contention"])
+        assert len(facts["contention"]) == 2 * len(files)

@@ -136,6 +136,7 @@ class Trial:
             self._locks.pop((step.label, direction), None)
         if lock is None:
             return False
+        lock = {**lock, "relation": self.work.look.called_now(lock["relation"])}
         found = contention.contend(self.engine, step, direction, lock, lambda work: _act(work, step, act))
         self.contention.append(found)
         return not found["whole"] and found["error"] is None

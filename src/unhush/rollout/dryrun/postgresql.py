@@ -66,6 +66,7 @@ class PostgresLook:
         self._whole = True
         self._xid: int | None = None
         self._sampler: Sampler | None = None
+        self._first: dict[int, str] = {}
         self._shared = {
             row[0]: row[1] for row in observer.execute(f"SELECT oid, relname FROM pg_class WHERE {_SHARED}")
         }
@@ -87,6 +88,8 @@ class PostgresLook:
         self._whole = whole
         self._xid = None
         self._existed = {row[0] for row in self._observer.execute("SELECT oid FROM pg_class")}
+        for oid, one in self._seen_relations().items():
+            self._first.setdefault(oid, one.name)
 
     def before(self, statement: str) -> None:
         """Remembers how things stand; outside a transaction it also begins to sample the locks."""
@@ -101,6 +104,12 @@ class PostgresLook:
             if gate and self._timeout:  # the gate must not be what makes the statement give up
                 self._work.plain(f"SET lock_timeout = {self._longer()}")
             self._sampler = Sampler(self._observer, self._pid, self._locks, gate)
+
+    def called_now(self, name: str) -> str:
+        """What that table is called now, for files may rename it."""
+        oids = [oid for oid, first in self._first.items() if first == name]
+        names = [one.name for oid, one in self._seen_relations().items() if oid in oids]
+        return names[0] if names else name
 
     def kept(self) -> bool:
         """Each transaction has its own id; after a COMMIT in between it is another one."""
@@ -180,7 +189,7 @@ class PostgresLook:
         """The locks that came with this statement, on what others can see."""
         found = [
             {
-                "relation": relations[oid].name,
+                "relation": self._name(oid, relations),
                 "mode": mode,
                 "blocks": BLOCKS[mode],
                 "kind": _KINDS[relations[oid].kind],
@@ -193,7 +202,11 @@ class PostgresLook:
 
     def _table(self, oid: int, relations: dict[int, Relation]) -> str:
         table = relations[oid].table
-        return relations[table].name if table is not None and table in relations else relations[oid].name
+        return self._name(table if table is not None and table in relations else oid, relations)
+
+    def _name(self, oid: int, relations: dict[int, Relation]) -> str:
+        """What it was called before any file ran, or before the first that found it there."""
+        return self._first.get(oid) or relations[oid].name
 
     def _shared_writes(self, now: set[tuple[int, str]]) -> list[str]:
         return sorted({self._shared[oid] for oid, mode in now - self._held if oid in self._shared and mode in _WRITING})
@@ -207,7 +220,7 @@ class PostgresLook:
             size = self._work.query(f"SELECT pg_table_size({oid})")[0][0]
             found.append(
                 {
-                    "relation": new.name,
+                    "relation": self._name(oid, relations),
                     "kind": _KINDS[new.kind],
                     "bytes": int(size),
                     "under": self._under(oid, now),
@@ -221,7 +234,7 @@ class PostgresLook:
         for oid in relations.keys() - self._relations.keys():
             new = relations[oid]
             size = self._work.query(f"SELECT pg_table_size({oid})")[0][0]
-            on = relations[new.table].name if new.table in relations and new.table in self._existed else None
+            on = self._name(new.table, relations) if new.table in relations and new.table in self._existed else None
             found.append({"relation": new.name, "kind": _KINDS[new.kind], "bytes": int(size), "on_existing": on})
         return sorted(found, key=lambda item: item["relation"])
 
@@ -232,7 +245,7 @@ class PostgresLook:
             read, inserted, updated, deleted = (new - old for new, old in zip(counts, was, strict=True))
             if oid not in relations or oid not in self._existed:
                 continue
-            name = relations[oid].name
+            name = self._name(oid, relations)
             if read > 0:
                 scanned.append({"relation": name, "rows": read, "under": self._under(oid, now)})
             if inserted > 0 or updated > 0 or deleted > 0:

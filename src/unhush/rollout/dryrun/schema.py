@@ -145,4 +145,6 @@ def quoted(name: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(re.sub(r"--[^\n]*", "", text).split())
+    """SQLite's text of an object on one line; a plain name bare, for ALTER TABLE ... RENAME leaves it in quotes."""
+    parts = re.compile(r"""('(?:[^']|'')*')|--[^\n]*|"([A-Za-z_]\w*)\"""")
+    return " ".join(parts.sub(lambda match: match[1] or match[2] or "", text).split())

@@ -39,6 +39,9 @@ class Look(Protocol):
     def abandon(self) -> None:
         """It was interrupted: nothing is looked at any more."""
 
+    def called_now(self, name: str) -> str:
+        """What the table is called now that the facts call so."""
+
     def kept(self) -> bool:
         """Whether the transaction that the file began in is still the one that it is in."""
 
@@ -176,6 +179,10 @@ class PlainLook:
 
     def abandon(self) -> None:
         """Nothing is under way."""
+
+    def called_now(self, name: str) -> str:
+        """No table is seen here."""
+        return name
 
     def kept(self) -> bool:
         """SQLite says itself whether it is in a transaction."""
