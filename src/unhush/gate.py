@@ -72,6 +72,9 @@ class Gate:
 
     def check(self, files: Iterable[str], checker: Checker) -> Iterator[FileReport]:
         """The reports of the files that the gate asks for. Raises Failure for one that is staged only in part."""
+        if isinstance(files, list):  # all are found already: a broken baseline is refused before anything is shown
+            for path in filter(None, map(self._baseline_of, files)):
+                self._load(path)
         if self.changes is not None:
             files = [file for file in files if self.changes.of(file)]
             self._refuse_half_staged(files, self.changes.half_staged)

@@ -53,6 +53,18 @@ def test_a_file_without_baseline_has_none(projects, unhush):
     assert places(unhush("check", "--output-format", "json")) == ["c.py save", "b.py drop"]
 
 
+@pytest.mark.parametrize("output_format", ["json", "sarif", "gitlab", "junit"])
+def test_a_broken_baseline_of_a_project_leaves_no_half_document(projects, unhush, output_format):
+    """Programs get nothing but the exit code 2 and the line about it; once it is mended they get all."""
+    good = (projects / "two/known.txt").read_text()
+    (projects / "two/known.txt").write_text("broken\n")
+    result = unhush("check", "--output-format", output_format)
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert f"{projects / 'two' / 'known.txt'}:1: is no baseline" in result.stderr.decode()
+    (projects / "two/known.txt").write_text(good)
+    assert b"c.py" in unhush("check", "--output-format", output_format).stdout
+
+
 def test_the_baseline_of_the_command_line_holds_for_all(projects, unhush):
     """`--baseline` takes the place of every project's own, for writing too."""
     assert unhush("baseline", "write", "--baseline", "all.txt").returncode == 0

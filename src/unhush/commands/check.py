@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -141,6 +142,8 @@ def _file_reports(run: Run, paths: tuple[str, ...], shared: dict[str, Any], outp
     files: Iterable[str] = find_files(paths, run.settings, run.output, run.errors, run.nearest)
     if output_format in SORTED_BY_NAME:
         files = sorted(files)
+        if not run.gate and any(map(partial(_names_baseline, shared), files)):
+            run.gate = _gate_by_settings(run, paths)
     if not run.gate:
         return _gated_on_the_way(run, run.output.progress(checker.check(files), "checked"), paths, shared)
     reports = run.gate.check(files, checker)
@@ -153,13 +156,22 @@ def _gated_on_the_way(
     """The reports; a gate judges from the first file on whose own settings name a baseline."""
     rest = iter(reports)
     for report in rest:
-        if isinstance(report.filename, Placed) and report.filename.settings.baseline and not given["no_baseline"]:
-            from ..gate import Asked, Gate
-
-            run.gate = Gate(Asked(by_settings=True), paths, run.nearest)
+        if _names_baseline(given, report.filename):
+            run.gate = _gate_by_settings(run, paths)
             yield from run.gate.judged(chain([report], rest), run.jobs)
             return
         yield report
+
+
+def _names_baseline(given: dict[str, Any], file: str) -> bool:
+    """Whether a file's own settings name a baseline that counts."""
+    return isinstance(file, Placed) and file.settings.baseline is not None and not given["no_baseline"]
+
+
+def _gate_by_settings(run: Run, paths: tuple[str, ...]) -> Gate:
+    from ..gate import Asked, Gate
+
+    return Gate(Asked(by_settings=True), paths, run.nearest)
 
 
 def _refuse_mix(paths: tuple[str, ...], given: dict[str, Any]) -> None:
