@@ -72,7 +72,16 @@ class Pieces:
             self._newer = True
             if scope := self._piece_at(offset):
                 return scope
-            raise
+            if not self._read_as_newer():
+                raise
+            return self._scope_in_whole(self._source.row_of(offset))
+
+    def _read_as_newer(self) -> bool:
+        """Puts a newer Python's tree in the place of the whole file's; False where there is none either."""
+        older = downgrade(self._source.utf8)
+        if older is not None:
+            self._whole = parse_text(older)
+        return older is not None
 
     def _piece_at(self, offset: int) -> Scope | None:
         """The scope at an offset without a look at the whole file's tree; None where it takes that."""
@@ -155,12 +164,12 @@ class Pieces:
         at = next((at for at, node in enumerate(path) if isinstance(node, Function)), None)
         if at is None:
             if self._module is None or self._module.tree is not self._whole:
-                self._module = Scope(self._source, self._whole)
+                self._module = Scope(self._source, self._whole, newer=self._newer)
             return self._module
         function = path[at]
         if function.lineno not in self._functions:
             classes = tuple(class_header(node) for node in path[:at] if isinstance(node, ast.ClassDef))
-            self._functions[function.lineno] = Scope(self._source, function, classes)  # type: ignore[arg-type]
+            self._functions[function.lineno] = Scope(self._source, function, classes, newer=self._newer)  # type: ignore[arg-type]
         return self._functions[function.lineno]
 
     def _classes_around(self, head: int) -> tuple[ClassHeader, ...] | None:

@@ -77,6 +77,16 @@ def test_methods_of_a_class_with_newer_syntax_in_its_header_are_checked() -> Non
     assert [(finding.row, finding.fix) for finding in findings] == [(6, "safe"), (13, "safe")]
 
 
+def test_a_file_that_has_to_be_read_whole_is_read_as_a_newer_pythons() -> None:
+    """A form feed, which leaves no piece of a file to be read alone, does not make newer syntax an error."""
+    text = "type X[T] = int\n\x0c" + _FUNCTION % ("a", "Exception")
+    if not _parses(text):
+        ((finding,), errors) = check(text)
+        assert (errors, finding.row, finding.qualname, finding.fix) == ((), 6, "f", None)
+    ((finding,), _) = check(text.replace("type X[T] = int", "X = int"))
+    assert (finding.row, finding.fix) == (6, "safe")
+
+
 def test_what_no_python_parses_is_an_error_with_its_place() -> None:
     """Python 2 is reported with row and reason, not with findings."""
     findings, (error,) = check(_FUNCTION % ("print 'a'", "Exception, e"))
