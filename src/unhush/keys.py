@@ -184,16 +184,10 @@ def wanted(key: Key, value: Any) -> str | None:
 def said(value: Any) -> str:
     """A wrong value in words: strings as they are, a list or table by its first wrong item, else the kind."""
     if isinstance(value, list):
-        wrong = next((item for item in value if not isinstance(item, str)), None)
-        if wrong is None:
-            wrong = next(
-                (item for item in value if not _is_name(item)), None
-            )  # the only list that asks more of strings
-        return (
-            "a list"
-            if wrong is None
-            else f"a list that holds {said(wrong) if isinstance(wrong, str) else kind_of(wrong)}"
-        )
+        wrong = next((kind_of(item) for item in value if not isinstance(item, str)), None)
+        if wrong is None:  # the only list that asks more of strings is one of names
+            wrong = next((said(item) for item in value if not _is_name(item)), None)
+        return "a list" if wrong is None else f"a list that holds {wrong}"
     if isinstance(value, dict):
         named = next(((name, item) for name, item in value.items() if not _is_strings(item)), None)
         return "a table" if named is None else f"a table with {named[0]!r} = {said(named[1])}"
