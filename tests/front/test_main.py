@@ -148,3 +148,17 @@ def test_a_defect_of_unhush_is_not_taken_for_findings(monkeypatch, capsys):
         __main__.run()
     assert ended.value.code == 2
     assert "seen by nobody else" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["init --environment x", "status", "verify", "rollback --reason x"])
+def test_rollout_without_its_packages(write_tree, command):
+    """Installed without the extra, a command of the roll-out names it in one line; with it, it says something else."""
+    folder = write_tree({"unhush.toml": ""})
+    start = "import sys\nfrom unhush.__main__ import run\nsys.argv = ['unhush', 'rollout', *sys.argv[1:]]\n"
+    for hidden, says in (("sys.modules['sqlalchemy'] = None\n", True), ("", False)):
+        script = start.replace("sys.argv =", f"{hidden}sys.argv =") + "run()\n"
+        done = subprocess.run(
+            [sys.executable, "-c", script, *command.split()], cwd=folder, capture_output=True, check=False
+        )
+        told = b"error: sqlalchemy is not installed: pip install 'unhush[runtime]'\n"
+        assert (done.stderr == told and done.returncode == 2) is says, done.stderr
